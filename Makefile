@@ -1,0 +1,36 @@
+# `make train` and `make test` set everything up by themselves, in a virtual environment of the
+# project's own: only Python and a C compiler must be there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx)
+
+.PHONY: setup train test bench check lint clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+train: setup
+	$(BIN)/python -m cs231n train
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+bench: setup
+	$(BIN)/python -m cs231n bench
+
+check: setup
+	$(BIN)/python -m cs231n check
+
+lint: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/im2col_cython.c

@@ -1,0 +1,79 @@
+"""Build of the compiled kernels; everything else about the project is in pyproject.toml.
+
+The extension is optional: without a C compiler the installation succeeds, and NumPy does the work.
+Environment variables:
+
+CS231N_REQUIRE_EXTENSION=1  a build that fails is an error
+CS231N_CHECKED=1            bounds checks on, for running the tests on
+CS231N_SANITIZE=1           address and undefined-behaviour sanitizers on
+"""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CHECKED = os.environ.get("CS231N_CHECKED") == "1"
+SANITIZE = os.environ.get("CS231N_SANITIZE") == "1"
+REQUIRED = os.environ.get("CS231N_REQUIRE_EXTENSION") == "1"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": CHECKED,
+    "wraparound": False,
+    "initializedcheck": CHECKED,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+
+
+class OptionalBuild(build_ext):
+    """Builds the kernels if there is a compiler, and says what it means if there is none."""
+
+    def build_extensions(self):
+        """Choose the flags of the compiler found: without errno, square roots are vectorised."""
+        if self.compiler.compiler_type != "msvc":
+            for extension in self.extensions:
+                extension.extra_compile_args = ["-O3", "-fno-math-errno"]
+                if SANITIZE:
+                    extension.extra_compile_args = SANITIZERS
+                    extension.extra_link_args = SANITIZERS[:1]
+        super().build_extensions()
+
+    def build_extension(self, extension):
+        """Build, and go on without the extension if that fails and nobody asked for more."""
+        try:
+            super().build_extension(extension)
+        except Exception as error:
+            if REQUIRED:
+                raise
+            print(
+                f"cs231n: the compiled kernels were not built ({error}).\n"
+                "cs231n: the package works without them: NumPy does the convolutions and poolings,"
+                " several times more slowly.\n"
+                "cs231n: to have them, install a C compiler and run:"
+                " python setup.py build_ext --inplace",
+                file=sys.stderr,
+            )
+
+    def copy_extensions_to_source(self):
+        """Copy what was built; after a failed build there is nothing to copy."""
+        self.extensions = [
+            extension
+            for extension in self.extensions
+            if os.path.exists(os.path.join(self.build_lib, self.get_ext_filename(extension.name)))
+        ]
+        super().copy_extensions_to_source()
+
+
+def extensions():
+    """Translate the Cython sources."""
+    from Cython.Build import cythonize
+
+    sources = [Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"])]
+    return cythonize(sources, compiler_directives=DIRECTIVES, force=CHECKED, quiet=True)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})

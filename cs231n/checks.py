@@ -1,0 +1,258 @@
+"""Checks of arguments, and the messages about wrong shapes, dtypes, options, modes and caches.
+
+Each check takes the name of the calling function first, so that the message starts with the name
+that the user typed, says what was found, and says what is expected.
+
+The letters of a shape mean the same size everywhere in the package:
+
+====== =====================================  ======= ==================================
+N      samples in the batch                   D       inputs (features) of a sample
+C      channels of an image, classes          M       outputs of an affine layer
+H, W   height and width of an image           F       filters
+HH, WW height and width of a window           G       groups of channels
+OH, OW height and width of an output map
+====== =====================================  ======= ==================================
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection, Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "cache",
+    "choice",
+    "exact_shape",
+    "float_arrays",
+    "integer",
+    "keep_dtype",
+    "labels",
+    "mode",
+    "number",
+    "option",
+    "options",
+    "shapes",
+    "upstream",
+    "window_error",
+]
+
+_WORDS = {
+    "N": "samples",
+    "C": "channels",
+    "D": "inputs",
+    "M": "outputs",
+    "F": "filters",
+}
+_REQUIRED = object()
+
+
+def float_arrays(where: str, **arrays: Any) -> list[np.ndarray]:
+    """Return the arrays as float32 or float64, integers and booleans in the others' dtype.
+
+    Where no array is a float, integers become float64.  Nothing is copied that is a float array
+    already.  Other dtypes (float16, complex, strings, objects) are a TypeError.
+    """
+    found = [_as_array(where, name, value) for name, value in arrays.items()]
+    floats = [array.dtype for array in found if array.dtype.kind == "f"]
+    common = np.result_type(*floats) if floats else np.dtype(np.float64)
+    return [array if array.dtype.kind == "f" else array.astype(common) for array in found]
+
+
+def _as_array(where: str, name: str, value: Any) -> np.ndarray:
+    """Return value as an array of float32, float64, integers or booleans in native byte order."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {name} is not a rectangular array ({error})") from error
+    if array.dtype.kind not in "biu" and array.dtype.name not in ("float32", "float64"):
+        raise TypeError(
+            f"{where}: {name} has dtype {array.dtype}; expected float32, float64 or integers"
+            f" (convert it with {name}.astype(np.float32))"
+        )
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def shapes(where: str, **specs: tuple[np.ndarray, str]) -> dict[str, int]:
+    """Return the size of each letter; a ValueError where arrays disagree about one.
+
+    Each keyword is ``name=(array, "N C H W")``.  A spec may hold the digit 1 for an axis of
+    length one, and may end in ``...`` for any further axes.
+    """
+    sizes: dict[str, int] = {}
+    first: dict[str, str] = {}
+    for name, (array, spec) in specs.items():
+        letters = spec.split()
+        rest = letters[-1] == "..."
+        letters = letters[:-1] if rest else letters
+        if array.ndim < len(letters) or (array.ndim > len(letters) and not rest):
+            raise ValueError(
+                f"{where}: {name} has shape {array.shape}; expected {_tuple_text(spec)}"
+            )
+        for letter, size in zip(letters, array.shape):
+            known = 1 if letter == "1" else sizes.setdefault(letter, size)
+            first.setdefault(letter, name)
+            if size != known:
+                raise ValueError(_disagreement(where, letter, first[letter], name, specs))
+    return sizes
+
+
+def _tuple_text(spec: str) -> str:
+    """Write 'N C' as '(N, C)' and 'M' as '(M,)'."""
+    letters = spec.split()
+    return f"({letters[0]},)" if len(letters) == 1 else f"({', '.join(letters)})"
+
+
+def _disagreement(
+    where: str, letter: str, first: str, second: str, specs: Mapping[str, tuple[np.ndarray, str]]
+) -> str:
+    """Say that two arrays give one letter different sizes."""
+    (one, one_spec), (two, two_spec) = specs[first], specs[second]
+    if letter == "1":
+        return f"{where}: {second} has shape {two.shape}; expected {_tuple_text(two_spec)}"
+    one_size = one.shape[one_spec.split().index(letter)]
+    two_size = two.shape[two_spec.split().index(letter)]
+    word = _WORDS.get(letter, letter)
+    return (
+        f"{where}: {first} has {one_size} {word} but {second} has {two_size}"
+        f" ({first} {one.shape}, {second} {two.shape};"
+        f" expected {first} {_tuple_text(one_spec)}, {second} {_tuple_text(two_spec)})"
+    )
+
+
+def labels(where: str, y: Any, N: int, C: int) -> np.ndarray:
+    """Return y (N,) as an integer array whose values lie in [0, C)."""
+    y = np.asarray(y)
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{where}: y has dtype {y.dtype}; expected integers (class labels)")
+    if y.shape != (N,):
+        raise ValueError(f"{where}: y has shape {y.shape}; expected ({N},), a label for each row")
+    if N and not (0 <= y.min() and y.max() < C):
+        raise ValueError(
+            f"{where}: y has labels from {y.min()} to {y.max()};"
+            f" expected 0 to {C - 1}, for there are {C} classes"
+        )
+    return y
+
+
+def exact_shape(where: str, name: str, array: np.ndarray, expected: tuple[int, ...]) -> None:
+    """Raise a ValueError where the array does not have the expected shape."""
+    if array.shape != expected:
+        raise ValueError(f"{where}: {name} has shape {array.shape}; expected {expected}")
+
+
+def upstream(where: str, dout: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the upstream gradient as a float array of the given shape, that of the output."""
+    (dout,) = float_arrays(where, dout=dout)
+    if dout.shape != shape:
+        raise ValueError(
+            f"{where}: dout has shape {dout.shape}; expected {shape},"
+            f" the shape of the output that the forward pass gave"
+        )
+    return dout
+
+
+def keep_dtype(gradient: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Return the gradient in the dtype of the array that it belongs to."""
+    return gradient.astype(array.dtype, copy=False)
+
+
+def cache(where: str, found: Any, expected: type) -> Any:
+    """Return the cache; a TypeError where it does not come from this layer's forward pass."""
+    if isinstance(found, expected):
+        return found
+    raise TypeError(
+        f"{where}: cache is a {type(found).__name__}; expected the {expected.__name__}"
+        f" that the forward pass of the same layer returns"
+    )
+
+
+def options(where: str, name: str, found: Any) -> MutableMapping[str, Any]:
+    """Return a dict of options; a TypeError where it is none."""
+    if isinstance(found, MutableMapping):
+        return found
+    raise TypeError(f"{where}: {name} is a {type(found).__name__}; expected a dict of options")
+
+
+def option(
+    where: str,
+    found: Mapping[str, Any],
+    name: str,
+    known: Collection[str],
+    default: Any = _REQUIRED,
+) -> Any:
+    """Return one option; a ValueError that lists the known ones where a required one is missing."""
+    if name in found:
+        return found[name]
+    if default is not _REQUIRED:
+        return default
+    raise ValueError(
+        f"{where}: option {name!r} is missing; found {sorted(map(str, found))},"
+        f" expected {', '.join(map(repr, known))}"
+    )
+
+
+def integer(where: str, name: str, value: Any, least: int) -> int:
+    """Return value as an int of at least ``least``."""
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{where}: {name} is {value!r} ({type(value).__name__}); expected an integer >= {least}"
+        ) from None
+    if whole < least:
+        raise ValueError(f"{where}: {name} is {whole}; expected an integer >= {least}")
+    return whole
+
+
+def number(
+    where: str,
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    low_open: bool = False,
+) -> float:
+    """Return value as a Python float in [low, high], or in (low, high] where low_open.
+
+    A Python float, for NumPy 2 would promote float32 arrays by a NumPy float64 scalar.
+    """
+    expected = f"a number in {'(' if low_open else '['}{low}, {high}]"
+    try:
+        result = float(value) if not isinstance(value, str) else None
+    except (TypeError, ValueError):
+        result = None
+    if result is None:
+        raise TypeError(
+            f"{where}: {name} is {value!r} ({type(value).__name__}); expected {expected}"
+        )
+    if not low <= result <= high or (low_open and result == low):
+        raise ValueError(f"{where}: {name} is {result}; expected {expected}")
+    return result
+
+
+def choice(where: str, name: str, value: Any, known: Collection[Any]) -> Any:
+    """Return value, one of the known ones."""
+    if value in known:
+        return value
+    text = [repr(item) for item in known]
+    listed = text[0] if len(text) == 1 else f"{', '.join(text[:-1])} or {text[-1]}"
+    raise ValueError(f"{where}: {name} is {value!r}; expected {listed}")
+
+
+def mode(where: str, found: Mapping[str, Any]) -> str:
+    """Return the required option 'mode', which is 'train' or 'test'."""
+    value = option(where, found, "mode", ("mode",))
+    return str(choice(where, "mode", value, ("train", "test")))
+
+
+def window_error(where: str, H: int, W: int, HH: int, WW: int, pad: int) -> ValueError:
+    """Return the error of a window that is larger than the padded image."""
+    padding = f" with padding {pad}" if pad else ""
+    return ValueError(
+        f"{where}: a window of {HH}x{WW} does not fit into an image of {H}x{W}{padding};"
+        f" expected HH <= H + 2 * pad and WW <= W + 2 * pad"
+    )

@@ -1,0 +1,259 @@
+"""The part that all networks share: a list of stages, walked forward and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cs231n import checks, fast_optim, storage
+from cs231n.layer_utils import Stage, backward_through, forward_through
+from cs231n.layers import softmax_loss
+
+__all__ = ["Network"]
+
+
+class Layer(NamedTuple):
+    """A stage of a network, the names of its weights in `params`, and its options."""
+
+    stage: Stage
+    weights: tuple[str, ...]
+    options: tuple[Any, ...]
+
+
+class Network:
+    """A chain of layers that ends in class scores and the softmax loss.
+
+    A subclass adds its layers in its constructor, in forward order.
+
+    Parameters
+    ----------
+    reg : float
+        Strength of L2 regularisation: ``0.5 * reg * sum(W ** 2)`` is added to the loss for every
+        weight W, biases, scales and shifts excepted.
+    dtype : dtype
+        np.float32 or np.float64; parameters are kept and scores computed in it.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        Parameters by name; they may be read, replaced and changed in place.
+    bn_params : list of dict
+        Options and running statistics of the normalisation layers.
+    reg : float
+        As the parameter; may be set at any time.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If reg is no number or dtype is neither float32 nor float64.
+    """
+
+    def __init__(self, reg: float = 0.0, dtype: Any = np.float32) -> None:
+        self._name = type(self).__name__
+        self.dtype = np.dtype(dtype)
+        checks.choice(self._name, "dtype", self.dtype.name, ("float32", "float64"))
+        self.reg = checks.number(self._name, "reg", reg, low=0)
+        self.params: dict[str, np.ndarray] = {}
+        self.bn_params: list[dict[str, Any]] = []
+        self.dropout_param: dict[str, Any] = {}
+        self._layers: list[Layer] = []
+
+    def _add(self, stage: Stage, *options: Any, **weights: np.ndarray) -> None:
+        """Append a layer; its weights are cast to the network's dtype and become parameters."""
+        for name, weight in weights.items():
+            self.params[name] = weight.astype(self.dtype)
+        self._layers.append(Layer(stage, tuple(weights), options))
+
+    def loss(self, X: np.ndarray, y: np.ndarray | None = None, need_dx: bool = False) -> Any:
+        """Compute the scores, or the loss and its gradients.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, d1, ..., dk)
+            Images, cast once to the network's dtype.
+        y : ndarray of shape (N,), optional
+            Labels.  Without labels the network runs in test mode, with labels in train mode.
+        need_dx : bool
+            Whether the gradients include 'X', that of the images; it costs extra time.
+
+        Returns
+        -------
+        scores : ndarray of shape (N, C)
+            If y is None.
+        loss, grads : float and dict of str to ndarray
+            Otherwise; the gradients have the names of `params`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X or y do not have the shape or dtype that the network expects.
+        """
+        scores, caches = self.forward(X, "test" if y is None else "train")
+        if y is None:
+            return scores
+        loss, dscores = softmax_loss(scores, y)
+        dx, grads = self.backward(dscores, caches, need_dx)
+        loss += self._add_regularisation(grads)
+        if dx is not None:
+            grads["X"] = dx
+        return loss, grads
+
+    def forward(self, X: np.ndarray, mode: str = "test") -> tuple[np.ndarray, tuple[Any, ...]]:
+        """Compute the scores (N, C) of images X, and the caches that `backward` needs.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, d1, ..., dk)
+            Images.
+        mode : {'test', 'train'}
+            How batch normalisation and dropout work.
+
+        Returns
+        -------
+        scores : ndarray of shape (N, C)
+        caches : tuple
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X does not have the shape or dtype that the network expects.
+        """
+        where = f"{self._name}.loss"
+        checks.choice(where, "mode", mode, ("train", "test"))
+        (X,) = checks.float_arrays(where, X=X)
+        for param in (*self.bn_params, self.dropout_param):
+            param["mode"] = mode
+        arguments = [
+            [*(self.params[name] for name in layer.weights), *layer.options]
+            for layer in self._layers
+        ]
+        stages = [layer.stage for layer in self._layers]
+        return forward_through(stages, X.astype(self.dtype, copy=False), arguments)
+
+    def backward(
+        self, dscores: np.ndarray, caches: tuple[Any, ...], need_dx: bool = False
+    ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+        """Back-propagate a gradient of the scores to the parameters and, if needed, the images.
+
+        Parameters
+        ----------
+        dscores : ndarray of shape (N, C)
+            Upstream gradient.
+        caches : tuple
+            From `forward`.
+        need_dx : bool
+            Whether to compute the gradient of the images.
+
+        Returns
+        -------
+        dx : ndarray of the images' shape, or None if not needed
+        grads : dict of str to ndarray
+            By the names of `params`, without regularisation.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If dscores does not have the scores' shape or the caches are another network's.
+        """
+        stages = [layer.stage for layer in self._layers]
+        dx, gradients = backward_through(stages, dscores, caches, need_dx)
+        grads = {
+            name: gradient
+            for layer, dweights in zip(self._layers, gradients)
+            for name, gradient in zip(layer.weights, dweights)
+        }
+        return (dx if need_dx else None), grads
+
+    def _add_regularisation(self, grads: dict[str, np.ndarray]) -> float:
+        """Add the gradient of the L2 term to that of every weight W, and return the term."""
+        if self.reg == 0:
+            return 0.0
+        squares = 0.0
+        for layer in self._layers:
+            for name, role in zip(layer.weights, layer.stage.weights):
+                if role == "w":
+                    weight = self.params[name]
+                    squares += sum_of_squares(weight)
+                    grads[name] = fast_optim.add_scaled(grads[name], float(self.reg), weight)
+        return 0.5 * float(self.reg) * squares
+
+    def save(self, fname: str | os.PathLike[str]) -> Path:
+        """Write parameters and running statistics to a `.npz` file.
+
+        Parameters
+        ----------
+        fname : str or path
+            File; `.npz` is added where it is missing.
+
+        Returns
+        -------
+        path : Path
+            The file written.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an old one is then still there.
+        """
+        return storage.write_npz(fname, {**self.params, **self._statistics()})
+
+    def load(self, fname: str | os.PathLike[str]) -> None:
+        """Read parameters and running statistics that `save` wrote for a network of this form.
+
+        Parameters
+        ----------
+        fname : str or path
+            File; `.npz` is added where it is missing.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged or belongs to a network of another form; this network is then
+            as it was.
+        """
+        where = f"{self._name}.load"
+        arrays = storage.read_npz(fname)
+        statistics = {name for name in arrays if name.startswith("bn_params/")}
+        if set(arrays) - statistics != set(self.params):
+            raise ValueError(
+                f"{where}: {fname} has parameters {sorted(set(arrays) - statistics)};"
+                f" expected {sorted(self.params)}"
+            )
+        for name, param in self.params.items():
+            checks.exact_shape(where, f"{name} in {fname}", arrays[name], param.shape)
+        for name in statistics:
+            index, key = name.split("/")[1:]
+            self.bn_params[int(index)][key] = arrays[name].astype(self.dtype)
+        self.params = {name: arrays[name].astype(self.dtype) for name in self.params}
+
+    def _statistics(self) -> dict[str, np.ndarray]:
+        """Return the running statistics under names such as 'bn_params/0/running_mean'."""
+        return {
+            f"bn_params/{index}/{key}": param[key]
+            for index, param in enumerate(self.bn_params)
+            for key in ("running_mean", "running_var")
+            if key in param
+        }
+
+
+def sum_of_squares(weight: np.ndarray) -> float:
+    """Return the sum of squares: rows in the weight's dtype, their sum in float64.
+
+    One float32 sum over millions of numbers would lose digits, and a float64 copy would cost time.
+    """
+    rows = weight.reshape(len(weight), weight[:1].size)
+    return float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
+
+
+def gaussian(weight_scale: float) -> Callable[..., np.ndarray]:
+    """Return a function of a shape that draws weights of this standard deviation.
+
+    It draws from NumPy's global generator, so that a seed gives the numbers of published logs.
+    """
+    return lambda *shape: weight_scale * np.random.randn(*shape)

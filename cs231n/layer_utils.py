@@ -1,0 +1,331 @@
+"""Sandwiches: layers that are so often used together that one call for both is convenient.
+
+`sandwich` composes any number of stages; `affine_relu` is written out by hand as the thing to
+read.  A sandwich takes x, then the weights of all its stages in order, then their options in order;
+its backward pass returns dx and the gradients of the weights in the same order.
+
+The fast convolution and pooling are used.  Everything in `cs231n.layers` and `cs231n.fast_layers`
+can be imported from here as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cs231n import checks, fast_layers, layers
+from cs231n._reexport import reexport
+
+_OWN = [
+    "AFFINE",
+    "BATCHNORM",
+    "CONV",
+    "DROPOUT",
+    "LAYERNORM",
+    "POOL",
+    "RELU",
+    "SPATIAL_BATCHNORM",
+    "SPATIAL_GROUPNORM",
+    "Stage",
+    "affine_bn_relu_backward",
+    "affine_bn_relu_dropout_backward",
+    "affine_bn_relu_dropout_forward",
+    "affine_bn_relu_forward",
+    "affine_ln_relu_backward",
+    "affine_ln_relu_dropout_backward",
+    "affine_ln_relu_dropout_forward",
+    "affine_ln_relu_forward",
+    "affine_relu_backward",
+    "affine_relu_dropout_backward",
+    "affine_relu_dropout_forward",
+    "affine_relu_forward",
+    "conv_bn_relu_backward",
+    "conv_bn_relu_forward",
+    "conv_bn_relu_pool_backward",
+    "conv_bn_relu_pool_forward",
+    "conv_relu_backward",
+    "conv_relu_forward",
+    "conv_relu_pool_backward",
+    "conv_relu_pool_forward",
+    "sandwich",
+]
+__all__, __getattr__ = reexport(__name__, _OWN, layers, fast_layers)
+
+
+class Stage(NamedTuple):
+    """A layer as a building block.
+
+    ``forward(x, *weights, *options)`` and ``backward(dout, cache)`` follow the layer contract;
+    `weights` and `options` name the arguments.
+    """
+
+    name: str
+    forward: Callable[..., tuple[np.ndarray, Any]]
+    backward: Callable[..., Any]
+    weights: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def gradients(
+        self, dout: np.ndarray, cache: Any, need_dx: bool = True
+    ) -> tuple[Any, tuple[np.ndarray, ...]]:
+        """Return dx and the gradients of the weights; dx may be None where it is not needed."""
+        skips = not need_dx and _can_skip_dx(self.backward)
+        result = self.backward(dout, cache, need_dx=False) if skips else self.backward(dout, cache)
+        return (result[0], tuple(result[1:])) if self.weights else (result, ())
+
+
+@functools.cache
+def _can_skip_dx(backward: Callable[..., Any]) -> bool:
+    """Tell whether a backward pass takes need_dx, as the ones do whose dx is costly."""
+    return "need_dx" in inspect.signature(backward).parameters
+
+
+class SandwichCache(NamedTuple):
+    """name of the sandwich, and the caches of its stages in order."""
+
+    name: str
+    caches: tuple[Any, ...]
+
+
+class AffineReluCache(NamedTuple):
+    """affine and relu, the caches of the two layers."""
+
+    affine: layers.AffineCache
+    relu: layers.ReluCache
+
+
+def affine_relu_forward(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, AffineReluCache]:
+    """Compute the forward pass of an affine layer followed by rectified linear units.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, d1, ..., dk)
+        Input.
+    w : ndarray of shape (D, M)
+        Weights.
+    b : ndarray of shape (M,)
+        Biases.
+
+    Returns
+    -------
+    out : ndarray of shape (N, M)
+    cache : AffineReluCache
+        What the backward pass needs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the shapes do not fit together.
+    """
+    a, affine_cache = layers.affine_forward(x, w, b)
+    out, relu_cache = layers.relu_forward(a)
+    return out, AffineReluCache(affine_cache, relu_cache)
+
+
+def affine_relu_backward(
+    dout: np.ndarray, cache: AffineReluCache, need_dx: bool = True
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Back-propagate through an affine layer followed by rectified linear units.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, M)
+        Upstream gradient.
+    cache : AffineReluCache
+        From `affine_relu_forward`.
+    need_dx : bool
+        Whether to compute dx; a network's first layer can do without.
+
+    Returns
+    -------
+    dx : ndarray of shape (N, d1, ..., dk), or None if not needed
+    dw : ndarray of shape (D, M)
+    db : ndarray of shape (M,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If dout does not have the output's shape, or the cache is another layer's.
+    """
+    affine_cache, relu_cache = checks.cache("affine_relu_backward", cache, AffineReluCache)
+    da = layers.relu_backward(dout, relu_cache)
+    return layers.affine_backward(da, affine_cache, need_dx)
+
+
+def forward_through(
+    stages: Sequence[Stage], x: np.ndarray, arguments: Sequence[Sequence[Any]]
+) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Run the stages one after another on their weights and options; return out and caches."""
+    caches = []
+    for stage, values in zip(stages, arguments):
+        x, cache = stage.forward(x, *values)
+        caches.append(cache)
+    return x, tuple(caches)
+
+
+def backward_through(
+    stages: Sequence[Stage], dout: np.ndarray, caches: Sequence[Any], need_dx: bool = True
+) -> tuple[np.ndarray | None, list[tuple[np.ndarray, ...]]]:
+    """Run the stages backward; return dx and, stage by stage, the gradients of the weights."""
+    gradients = []
+    for index in reversed(range(len(stages))):
+        dout, dweights = stages[index].gradients(dout, caches[index], need_dx or index > 0)
+        gradients.append(dweights)
+    return dout, gradients[::-1]
+
+
+def sandwich(*stages: Stage) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compose stages into one layer.
+
+    Parameters
+    ----------
+    *stages : Stage
+        The layers in forward order.
+
+    Returns
+    -------
+    forward, backward : callable
+        ``forward(x, *weights, *options) -> (out, cache)`` with the weights of all stages in order
+        and then their options in order; ``backward(dout, cache, need_dx=True)`` gives dx and the
+        gradients of the weights.  Both carry a name, a signature and a docstring.
+
+    Raises
+    ------
+    ValueError
+        If there is no stage, or two stages have an option of the same name.
+
+    Examples
+    --------
+    >>> conv_bn_relu_forward, conv_bn_relu_backward = sandwich(CONV, SPATIAL_BATCHNORM, RELU)
+    """
+    weights = [name for stage in stages for name in stage.weights]
+    options = [name for stage in stages for name in stage.options]
+    names = ["x", *weights, *options]
+    if not stages or len(set(names)) < len(names):
+        raise ValueError(
+            f"sandwich: arguments {names} of {[stage.name for stage in stages]};"
+            f" expected at least one stage and no name twice"
+        )
+    title = "_".join(stage.name for stage in stages)
+    signature = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
+
+    def forward(*args: Any, **kwargs: Any) -> tuple[np.ndarray, SandwichCache]:
+        try:
+            bound = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{title}_forward: {error}; expected {', '.join(names)}") from None
+        arguments = [[bound[name] for name in stage.weights + stage.options] for stage in stages]
+        out, caches = forward_through(stages, bound["x"], arguments)
+        return out, SandwichCache(title, caches)
+
+    def backward(dout: np.ndarray, cache: SandwichCache, need_dx: bool = True) -> Any:
+        checks.cache(f"{title}_backward", cache, SandwichCache)
+        checks.choice(f"{title}_backward", "the sandwich of the cache", cache.name, (title,))
+        dx, gradients = backward_through(stages, dout, cache.caches, need_dx)
+        dweights = [gradient for stage in gradients for gradient in stage]
+        return (dx, *dweights) if dweights else dx
+
+    _describe(forward, f"{title}_forward", _forward_text(stages, names), signature)
+    _describe(backward, f"{title}_backward", _backward_text(stages, weights))
+    return forward, backward
+
+
+def _describe(
+    function: Any, name: str, text: str, signature: inspect.Signature | None = None
+) -> None:
+    """Give a composed function the name, docstring and signature that `help` shows."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = text
+    if signature is not None:
+        function.__signature__ = signature
+
+
+def _forward_text(stages: Sequence[Stage], names: Sequence[str]) -> str:
+    """Write the docstring of a sandwich's forward pass."""
+    return (
+        f"Compute the forward pass of {', '.join(stage.name for stage in stages)} in a row.\n\n"
+        f"Parameters\n----------\n{', '.join(names)}\n"
+        f"    As for {', '.join(f'`{stage.forward.__name__}`' for stage in stages)}.\n\n"
+        f"Returns\n-------\nout : ndarray\n"
+        f"cache : SandwichCache\n    What the backward pass needs.\n"
+    )
+
+
+def _backward_text(stages: Sequence[Stage], weights: Sequence[str]) -> str:
+    """Write the docstring of a sandwich's backward pass."""
+    results = ["dx", *(f"d{name}" for name in weights)]
+    return (
+        f"Back-propagate through {', '.join(stage.name for stage in stages)} in a row.\n\n"
+        f"Parameters\n----------\ndout : ndarray\n    Upstream gradient.\n"
+        f"cache : SandwichCache\n    From the forward pass of the same sandwich.\n"
+        f"need_dx : bool\n    Whether to compute dx; a network's first layer can do without.\n\n"
+        f"Returns\n-------\n{', '.join(results)} : ndarray\n"
+    )
+
+
+AFFINE = Stage("affine", layers.affine_forward, layers.affine_backward, ("w", "b"))
+RELU = Stage("relu", layers.relu_forward, layers.relu_backward)
+BATCHNORM = Stage(
+    "bn",
+    layers.batchnorm_forward,
+    layers.batchnorm_backward_alt,
+    ("gamma", "beta"),
+    ("bn_param",),
+)
+LAYERNORM = Stage(
+    "ln", layers.layernorm_forward, layers.layernorm_backward, ("gamma", "beta"), ("ln_param",)
+)
+DROPOUT = Stage(
+    "dropout", layers.dropout_forward, layers.dropout_backward, options=("dropout_param",)
+)
+CONV = Stage(
+    "conv",
+    fast_layers.conv_forward_fast,
+    fast_layers.conv_backward_fast,
+    ("w", "b"),
+    ("conv_param",),
+)
+POOL = Stage(
+    "pool",
+    fast_layers.max_pool_forward_fast,
+    fast_layers.max_pool_backward_fast,
+    options=("pool_param",),
+)
+SPATIAL_BATCHNORM = Stage(
+    "bn",
+    layers.spatial_batchnorm_forward,
+    layers.spatial_batchnorm_backward,
+    ("gamma", "beta"),
+    ("bn_param",),
+)
+SPATIAL_GROUPNORM = Stage(
+    "gn",
+    layers.spatial_groupnorm_forward,
+    layers.spatial_groupnorm_backward,
+    ("gamma", "beta"),
+    ("G", "gn_param"),
+)
+
+affine_bn_relu_forward, affine_bn_relu_backward = sandwich(AFFINE, BATCHNORM, RELU)
+affine_ln_relu_forward, affine_ln_relu_backward = sandwich(AFFINE, LAYERNORM, RELU)
+affine_relu_dropout_forward, affine_relu_dropout_backward = sandwich(AFFINE, RELU, DROPOUT)
+affine_bn_relu_dropout_forward, affine_bn_relu_dropout_backward = sandwich(
+    AFFINE, BATCHNORM, RELU, DROPOUT
+)
+affine_ln_relu_dropout_forward, affine_ln_relu_dropout_backward = sandwich(
+    AFFINE, LAYERNORM, RELU, DROPOUT
+)
+conv_relu_forward, conv_relu_backward = sandwich(CONV, RELU)
+conv_bn_relu_forward, conv_bn_relu_backward = sandwich(CONV, SPATIAL_BATCHNORM, RELU)
+conv_relu_pool_forward, conv_relu_pool_backward = sandwich(CONV, RELU, POOL)
+conv_bn_relu_pool_forward, conv_bn_relu_pool_backward = sandwich(
+    CONV, SPATIAL_BATCHNORM, RELU, POOL
+)

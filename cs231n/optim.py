@@ -1,0 +1,271 @@
+"""Update rules: how a parameter follows its gradient, one short function each.
+
+A rule is ``next_w, config = rule(w, dw, config)``.  The dict `config` holds the hyperparameters,
+missing ones are put into it with their defaults, and it carries the rule's state from one call to
+the next.  w and dw are left alone.  `cs231n.fast_optim` holds the compiled twins that the Solver
+uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cs231n import checks
+from cs231n.checks import keep_dtype
+
+__all__ = ["RULES", "adam", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
+
+Config = dict[str, Any]
+Rule = Callable[..., tuple[np.ndarray, Config]]
+
+# Hyperparameters with their defaults, and the arrays of state, in the order in which the compiled
+# twins take them.
+DEFAULTS: dict[str, dict[str, float]] = {
+    "sgd": {"learning_rate": 1e-2},
+    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
+    "nesterov_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
+    "rmsprop": {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
+    "adam": {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+}
+STATE: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "sgd_momentum": ("velocity",),
+    "nesterov_momentum": ("velocity",),
+    "rmsprop": ("cache",),
+    "adam": ("m", "v"),
+}
+
+
+def sgd(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[np.ndarray, Config]:
+    """Step by stochastic gradient descent: ``w - learning_rate * dw``.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.
+    config : dict, optional
+        'learning_rate' : step size, default 1e-2.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+    """
+    w, dw, config = _checked("sgd", w, dw, config)
+    (rate,) = hyperparameters("sgd", config)
+    return keep_dtype(w - rate * dw, w), config
+
+
+def sgd_momentum(
+    w: np.ndarray, dw: np.ndarray, config: Config | None = None
+) -> tuple[np.ndarray, Config]:
+    """Step by gradient descent with momentum.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.
+    config : dict, optional
+        'learning_rate' : step size, default 1e-2;
+        'momentum' : share of the velocity that is kept, default 0.9;
+        'velocity' : ndarray of w's shape, zeros at first.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+        With the new 'velocity'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+
+    Notes
+    -----
+    ``velocity = momentum * velocity - learning_rate * dw``, ``next_w = w + velocity``.
+
+    References
+    ----------
+    Polyak, Some Methods of Speeding up the Convergence of Iteration Methods, 1964.
+    """
+    w, dw, config = _checked("sgd_momentum", w, dw, config)
+    rate, momentum = hyperparameters("sgd_momentum", config)
+    velocity = momentum * state("sgd_momentum", config, "velocity", w) - rate * dw
+    config["velocity"] = keep_dtype(velocity, w)
+    return keep_dtype(w + velocity, w), config
+
+
+def nesterov_momentum(
+    w: np.ndarray, dw: np.ndarray, config: Config | None = None
+) -> tuple[np.ndarray, Config]:
+    """Step by gradient descent with Nesterov momentum.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.
+    config : dict, optional
+        As for `sgd_momentum`.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+        With the new 'velocity'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+
+    Notes
+    -----
+    ``velocity = momentum * velocity - learning_rate * dw``,
+    ``next_w = w + momentum * velocity - learning_rate * dw``: w already stands where the velocity
+    will carry it, so the gradient is taken one step ahead.
+
+    References
+    ----------
+    Nesterov, A Method for Solving the Convex Programming Problem with Convergence Rate O(1/k^2),
+    1983; Sutskever, Martens, Dahl and Hinton, On the Importance of Initialization and Momentum in
+    Deep Learning, ICML 2013.
+    """
+    w, dw, config = _checked("nesterov_momentum", w, dw, config)
+    rate, momentum = hyperparameters("nesterov_momentum", config)
+    velocity = momentum * state("nesterov_momentum", config, "velocity", w) - rate * dw
+    config["velocity"] = keep_dtype(velocity, w)
+    return keep_dtype(w + momentum * velocity - rate * dw, w), config
+
+
+def rmsprop(
+    w: np.ndarray, dw: np.ndarray, config: Config | None = None
+) -> tuple[np.ndarray, Config]:
+    """Step by RMSProp, which divides by a running root mean square of the gradient.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.
+    config : dict, optional
+        'learning_rate' : step size, default 1e-2;
+        'decay_rate' : share of the running mean that is kept, default 0.99;
+        'epsilon' : added to the root, default 1e-8;
+        'cache' : ndarray of w's shape, running mean of dw ** 2, zeros at first.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+        With the new 'cache'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+
+    Notes
+    -----
+    ``cache = decay_rate * cache + (1 - decay_rate) * dw ** 2``,
+    ``next_w = w - learning_rate * dw / (sqrt(cache) + epsilon)``.
+
+    References
+    ----------
+    Tieleman and Hinton, Lecture 6.5: RMSProp, Coursera, 2012.
+    """
+    w, dw, config = _checked("rmsprop", w, dw, config)
+    rate, decay, epsilon = hyperparameters("rmsprop", config)
+    cache = decay * state("rmsprop", config, "cache", w) + (1 - decay) * dw**2
+    config["cache"] = keep_dtype(cache, w)
+    return keep_dtype(w - rate * dw / (np.sqrt(cache) + epsilon), w), config
+
+
+def adam(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[np.ndarray, Config]:
+    """Step by Adam: momentum and RMSProp together, corrected for starting from zeros.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.
+    config : dict, optional
+        'learning_rate' : step size, default 1e-3;
+        'beta1', 'beta2' : shares of the running means that are kept, default 0.9 and 0.999;
+        'epsilon' : added to the root, default 1e-8;
+        'm', 'v' : ndarray of w's shape, running means of dw and dw ** 2, zeros at first;
+        't' : number of steps done, 0 at first.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+        With the new 'm', 'v' and 't'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+
+    Notes
+    -----
+    ``m = beta1 * m + (1 - beta1) * dw``, ``v = beta2 * v + (1 - beta2) * dw ** 2``,
+    ``next_w = w - learning_rate * m_hat / (sqrt(v_hat) + epsilon)`` with
+    ``m_hat = m / (1 - beta1 ** t)`` and ``v_hat = v / (1 - beta2 ** t)``.
+
+    References
+    ----------
+    Kingma and Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
+    """
+    w, dw, config = _checked("adam", w, dw, config)
+    rate, beta1, beta2, epsilon = hyperparameters("adam", config)
+    t = count_step("adam", config)
+    m = beta1 * state("adam", config, "m", w) + (1 - beta1) * dw
+    v = beta2 * state("adam", config, "v", w) + (1 - beta2) * dw**2
+    config["m"], config["v"] = keep_dtype(m, w), keep_dtype(v, w)
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return keep_dtype(w - rate * m_hat / (np.sqrt(v_hat) + epsilon), w), config
+
+
+RULES: dict[str, Rule] = {
+    rule.__name__: rule for rule in (adam, nesterov_momentum, rmsprop, sgd, sgd_momentum)
+}
+
+
+def _checked(
+    where: str, w: np.ndarray, dw: np.ndarray, config: Config | None
+) -> tuple[np.ndarray, np.ndarray, Config]:
+    """Return parameter and gradient as float arrays of one shape, and the config as a dict."""
+    w, dw = checks.float_arrays(where, w=w, dw=dw)
+    checks.exact_shape(where, "dw", dw, w.shape)
+    if config is None:
+        return w, dw, {}
+    checks.options(where, "config", config)
+    return w, dw, config
+
+
+def hyperparameters(rule: str, config: Config) -> list[float]:
+    """Return the rule's hyperparameters as Python floats; defaults are put into the config."""
+    defaults = DEFAULTS[rule].items()
+    return [checks.number(rule, name, config.setdefault(name, value)) for name, value in defaults]
+
+
+def count_step(rule: str, config: Config) -> int:
+    """Increment the number of steps in the config, 0 at first, and return it."""
+    config["t"] = checks.integer(rule, "t", config.get("t", 0), least=0) + 1
+    return config["t"]
+
+
+def state(where: str, config: Config, name: str, w: np.ndarray) -> np.ndarray:
+    """Return an array of the rule's state, of the parameter's shape and zero at first."""
+    if config.get(name) is None:
+        return np.zeros_like(w)
+    (array,) = checks.float_arrays(where, **{name: config[name]})
+    checks.exact_shape(where, name, array, w.shape)
+    return array

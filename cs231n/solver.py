@@ -1,0 +1,371 @@
+"""Training: minibatches, update rules, accuracy checks, and the best parameters at the end."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cs231n import checks, fast_optim, optim, storage
+
+__all__ = ["DivergedError", "Solver"]
+
+_SPLITS = ("X_train", "y_train", "X_val", "y_val")
+
+
+class DivergedError(FloatingPointError):
+    """The loss of a training step was NaN or infinite."""
+
+
+class Solver:
+    """Trains a classifier by stochastic gradient descent with minibatches.
+
+    The model is any object with a dict ``model.params`` of arrays and a method
+    ``model.loss(X, y)`` that returns the loss and a dict of gradients with the same names, or
+    scores (N, C) when y is left out.  Running statistics in a list of dicts ``model.bn_params``
+    are kept together with the best parameters.
+
+    Parameters
+    ----------
+    model : object
+        As above.
+    data : mapping
+        'X_train', 'X_val' : ndarray of shape (N, d1, ..., dk), and 'y_train', 'y_val' : ndarray of
+        shape (N,), labels.
+    update_rule : str or callable
+        Name of a rule in `cs231n.optim`, or a function of the same form.
+    optim_config : dict, optional
+        Hyperparameters of the rule, such as 'learning_rate'; a copy is made for each parameter.
+    lr_decay : float
+        Factor on the learning rate after each epoch.
+    batch_size : int
+        Samples in a minibatch.
+    num_epochs : int
+        Epochs to train for.
+    num_train_samples, num_val_samples : int or None
+        Samples drawn to estimate the training and the validation accuracy; None takes all.
+    checkpoint_name : str, optional
+        Write ``<name>_epoch_<epoch>.npz`` with parameters and histories at each accuracy check.
+    print_every : int
+        Iterations between printed losses.
+    verbose : bool
+        Whether anything is printed.
+    replace : bool
+        True draws every minibatch from all samples, so that in an epoch some come twice and some
+        not at all; with False an epoch takes every sample once, in a new random order.
+    progress : bool, optional
+        Whether a progress bar is drawn on standard error; by default if that is a terminal and
+        `verbose` is on.
+    rng : numpy.random.Generator, optional
+        Source of all random draws of the solver, instead of NumPy's global generator.
+
+    Attributes
+    ----------
+    loss_history : list of float
+        Loss of each iteration.
+    train_acc_history, val_acc_history : list of float
+        Accuracies after the first iteration and at the end of each epoch.
+    best_val_acc : float
+        Best validation accuracy so far, -inf at first.
+    best_params : dict of str to ndarray
+        Copies of the parameters that gave it.
+    epoch : int
+        Epochs done.
+    optim_configs : dict of str to dict
+        Hyperparameters and state of the update rule of each parameter.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is unknown or not sensible, or the data do not fit together.
+
+    Notes
+    -----
+    The solver steps private copies of the parameters, which `train` puts into ``model.params``
+    when it begins, so that arrays which the user still holds are never overwritten.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: Mapping[str, np.ndarray],
+        update_rule: str | optim.Rule = "sgd",
+        optim_config: Mapping[str, Any] | None = None,
+        lr_decay: float = 1.0,
+        batch_size: int = 100,
+        num_epochs: int = 10,
+        num_train_samples: int | None = 1000,
+        num_val_samples: int | None = None,
+        checkpoint_name: str | None = None,
+        print_every: int = 10,
+        verbose: bool = True,
+        replace: bool = True,
+        progress: bool | None = None,
+        rng: np.random.Generator | None = None,
+        **unknown: Any,
+    ) -> None:
+        _refuse_unknown(unknown)
+        self.model = model
+        self.X_train, self.y_train, self.X_val, self.y_val = _checked_data(data)
+        self.update_rule = _checked_rule(update_rule)
+        self.optim_config = dict(optim_config or {})
+        self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
+        self.batch_size = checks.integer("Solver", "batch_size", batch_size, least=1)
+        self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
+        self.num_train_samples = _sample_count("num_train_samples", num_train_samples)
+        self.num_val_samples = _sample_count("num_val_samples", num_val_samples)
+        self.checkpoint_name = checkpoint_name
+        self.print_every = checks.integer("Solver", "print_every", print_every, least=1)
+        self.verbose = verbose
+        self.replace = replace
+        self.progress = progress
+        self._rng = np.random if rng is None else rng
+        self._reset()
+
+    def _reset(self) -> None:
+        """Start the books: histories, best parameters and the state of the update rule."""
+        self.epoch = 0
+        self.best_val_acc = -math.inf
+        self.best_params: dict[str, np.ndarray] = {}
+        self._best_statistics: list[dict[str, Any]] = []
+        self.loss_history: list[float] = []
+        self.train_acc_history: list[float] = []
+        self.val_acc_history: list[float] = []
+        self.optim_configs = {name: copy.deepcopy(self.optim_config) for name in self.model.params}
+        self._order = np.empty(0, dtype=np.intp)
+        self._owned: dict[str, np.ndarray] = {}
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Number of minibatches in an epoch."""
+        N = len(self.X_train)
+        if self.replace:
+            return max(N // self.batch_size, 1)
+        return math.ceil(N / self.batch_size)
+
+    def train(self) -> None:
+        """Train the model for `num_epochs` epochs and leave the best parameters in it.
+
+        The printed lines go to standard output, a progress bar to standard error.  After an
+        interruption by Ctrl-C or an error, too, the model has the best parameters so far.
+
+        Raises
+        ------
+        DivergedError
+            If the loss becomes NaN or infinite.
+        """
+        try:
+            for t in self._iterations():
+                self._step()
+                if t % self.print_every == 0:
+                    self._print(
+                        f"(Iteration {t + 1} / {self._num_iterations})"
+                        f" loss: {self.loss_history[-1]:f}"
+                    )
+                epoch_end = (t + 1) % self.iterations_per_epoch == 0
+                if epoch_end:
+                    self._end_epoch()
+                if t == 0 or epoch_end:
+                    self._check()
+        finally:
+            self._keep_best()
+
+    @property
+    def _num_iterations(self) -> int:
+        """Number of iterations of a call of `train`."""
+        return self.num_epochs * self.iterations_per_epoch
+
+    def _iterations(self) -> Iterator[int]:
+        """Count the iterations, drawing a progress bar where one is wanted."""
+        wanted = self.verbose and sys.stderr.isatty() if self.progress is None else self.progress
+        with tqdm(total=self._num_iterations, unit="it", disable=not wanted) as bar:
+            for t in range(self._num_iterations):
+                yield t
+                bar.set_postfix(epoch=self.epoch, loss=self.loss_history[-1], refresh=False)
+                bar.update()
+
+    def _print(self, line: str) -> None:
+        """Print a line to standard output, clear of the progress bar."""
+        if self.verbose:
+            tqdm.write(line, file=sys.stdout)
+
+    def _step(self) -> None:
+        """Make one update of the parameters from one minibatch."""
+        batch = self._next_batch()
+        loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
+        self._refuse_divergence(loss)
+        self.loss_history.append(float(loss))
+        for name, w in self.model.params.items():
+            if self._owned.get(name) is not w:
+                w = np.array(w, order="C")
+            w = fast_optim.update(self.update_rule, w, grads[name], self.optim_configs[name])
+            self.model.params[name] = self._owned[name] = w
+
+    def _next_batch(self) -> np.ndarray:
+        """Draw the indices of a minibatch."""
+        N = len(self.X_train)
+        if self.replace:
+            return self._rng.choice(N, self.batch_size)
+        if len(self._order) == 0:
+            self._order = self._rng.permutation(N)
+        batch, self._order = np.split(self._order, [self.batch_size])
+        return batch
+
+    def _refuse_divergence(self, loss: float) -> None:
+        """Raise a DivergedError for a loss that is no finite number."""
+        if math.isfinite(loss):
+            return
+        rates = {config.get("learning_rate") for config in self.optim_configs.values()}
+        shown = ", ".join(f"{rate:g}" for rate in rates if rate is not None) or "the rule's default"
+        raise DivergedError(
+            f"Solver: the loss is {loss} at iteration {len(self.loss_history) + 1}"
+            f" (epoch {self.epoch}, learning rate {shown}); the parameters were not updated."
+            f" Try a learning rate ten times smaller, a smaller weight_scale, or look for NaN"
+            f" and very large numbers in the data"
+        )
+
+    def _end_epoch(self) -> None:
+        """Count an epoch and let the learning rates decay."""
+        self.epoch += 1
+        for config in self.optim_configs.values():
+            if "learning_rate" in config:
+                config["learning_rate"] *= self.lr_decay
+
+    def _check(self) -> None:
+        """Measure the accuracies, write them down and keep the parameters if they are the best."""
+        train_acc = self.check_accuracy(
+            self.X_train, self.y_train, num_samples=self.num_train_samples
+        )
+        val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
+        self.train_acc_history.append(train_acc)
+        self.val_acc_history.append(val_acc)
+        self._print(
+            f"(Epoch {self.epoch} / {self.num_epochs})"
+            f" train acc: {train_acc:f}; val_acc: {val_acc:f}"
+        )
+        if val_acc > self.best_val_acc:
+            self.best_val_acc = val_acc
+            self.best_params = {name: w.copy() for name, w in self.model.params.items()}
+            self._best_statistics = copy.deepcopy(getattr(self.model, "bn_params", []))
+        self._save_checkpoint()
+
+    def _keep_best(self) -> None:
+        """Put copies of the best parameters, and their running statistics, into the model."""
+        if not self.best_params:
+            return
+        self.model.params = {name: w.copy() for name, w in self.best_params.items()}
+        for param, best in zip(getattr(self.model, "bn_params", []), self._best_statistics):
+            param.update(copy.deepcopy(best))
+
+    def _save_checkpoint(self) -> None:
+        """Write parameters and histories to a file, if a checkpoint name was given."""
+        if self.checkpoint_name is None:
+            return
+        arrays = {f"params/{name}": w for name, w in self.model.params.items()}
+        for index, param in enumerate(getattr(self.model, "bn_params", [])):
+            for key in ("running_mean", "running_var"):
+                if key in param:
+                    arrays[f"bn_params/{index}/{key}"] = param[key]
+        for name in ("loss_history", "train_acc_history", "val_acc_history"):
+            arrays[name] = np.array(getattr(self, name))
+        path = f"{self.checkpoint_name}_epoch_{self.epoch}.npz"
+        storage.write_npz(path, arrays)
+        if self.verbose:
+            self._print(f"Saving checkpoint to {path}")
+
+    def check_accuracy(
+        self, X: np.ndarray, y: np.ndarray, num_samples: int | None = None, batch_size: int = 100
+    ) -> float:
+        """Measure the accuracy of the model.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, d1, ..., dk)
+            Samples.
+        y : ndarray of shape (N,)
+            Labels.
+        num_samples : int, optional
+            Draw this many samples, if there are more.
+        batch_size : int
+            Samples scored at once, to bound the memory.
+
+        Returns
+        -------
+        accuracy : float
+            Fraction of the samples whose largest score is their label's.
+
+        Raises
+        ------
+        ValueError
+            If there are no samples, or X and y differ in length.
+        """
+        where = "Solver.check_accuracy"
+        N = len(X)
+        if N == 0 or len(y) != N:
+            raise ValueError(
+                f"{where}: X has {N} samples and y has {len(y)} labels;"
+                f" expected as many of both, at least one"
+            )
+        batch_size = checks.integer(where, "batch_size", batch_size, least=1)
+        if num_samples is not None and num_samples < N:
+            drawn = self._rng.choice(N, checks.integer(where, "num_samples", num_samples, least=1))
+            X, y, N = X[drawn], y[drawn], num_samples
+        starts = range(0, N, batch_size)
+        scores = (self.model.loss(X[start : start + batch_size]) for start in starts)
+        predicted = np.concatenate([np.argmax(batch, axis=1) for batch in scores])
+        return float(np.mean(predicted == y))
+
+
+def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
+    """Raise a TypeError that names unknown arguments and the known ones that look like them."""
+    if not unknown:
+        return
+    known = [name for name in inspect.signature(Solver).parameters if name != "unknown"]
+    hints = [
+        f"{name!r}" + "".join(f" (did you mean {near!r}?)" for near in close[:1])
+        for name in unknown
+        for close in [difflib.get_close_matches(name, known)]
+    ]
+    raise TypeError(
+        f"Solver: unrecognized arguments {', '.join(hints)}; expected some of {', '.join(known)}"
+    )
+
+
+def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return X_train, y_train, X_val and y_val, which have as many labels as samples."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"Solver: data is a {type(data).__name__}; expected a dict of arrays")
+    missing = [name for name in _SPLITS if name not in data]
+    if missing:
+        raise ValueError(
+            f"Solver: data lacks {', '.join(missing)}; found {sorted(map(str, data))},"
+            f" expected {', '.join(_SPLITS)}"
+        )
+    arrays = [np.asarray(data[name]) for name in _SPLITS]
+    for X, y, split in zip(arrays[::2], arrays[1::2], ("train", "val")):
+        if X.ndim == 0 or y.ndim != 1 or len(X) != len(y) or len(X) == 0:
+            raise ValueError(
+                f"Solver: X_{split} has shape {X.shape} and y_{split} {y.shape};"
+                f" expected (N, ...) and (N,) with N >= 1"
+            )
+    return arrays
+
+
+def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
+    """Return the update rule, a known name or a function."""
+    if callable(update_rule) or update_rule in optim.RULES:
+        return update_rule
+    known = ", ".join(sorted(optim.RULES))
+    raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")
+
+
+def _sample_count(name: str, value: int | None) -> int | None:
+    """Return a number of samples, or None for all of them."""
+    return None if value is None else checks.integer("Solver", name, value, least=1)

@@ -1,0 +1,116 @@
+"""Arrays in `.npz` files: written whole or not at all, and read without running anything."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+__all__ = ["read_npz", "replacing", "write_npz"]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file beside the target for writing, and move it onto the target when all went well.
+
+    A reader sees the old file or the new one, never a part; an error leaves the old one alone.
+
+    Parameters
+    ----------
+    path : str or path
+        Target.
+
+    Yields
+    ------
+    file : binary file
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    target = Path(path)
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def npz_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path with the ending `.npz`, which is added where it is missing."""
+    path = Path(path)
+    return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write named arrays to a `.npz` file, replacing it as a whole.
+
+    Parameters
+    ----------
+    path : str or path
+        File; `.npz` is added where it is missing.
+    arrays : mapping of str to ndarray
+        No object arrays.
+
+    Returns
+    -------
+    path : Path
+        The file written.
+
+    Raises
+    ------
+    TypeError
+        If an array holds Python objects.
+    OSError
+        If the file cannot be written; an old one is then still there.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"write_npz: {name} holds Python objects; expected numbers or text")
+    target = npz_path(path)
+    # Any, for the stubs of savez take every keyword for its own option.
+    named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    with replacing(target) as file:
+        np.savez(file, **named)
+    return target
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read all arrays of a `.npz` file; pickled objects are refused.
+
+    Parameters
+    ----------
+    path : str or path
+        File; `.npz` is added where it is missing.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged, or holds anything but arrays of numbers or text.
+    """
+    source = npz_path(path)
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"read_npz: there is no file {source}") from None
+    except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"read_npz: {source} is damaged or is no .npz file of plain arrays ({error})"
+        ) from error

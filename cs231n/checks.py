@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "choice",
     "exact_shape",
     "float_arrays",
+    "image_shape",
     "integer",
     "keep_dtype",
     "labels",
@@ -142,6 +143,14 @@ def exact_shape(where: str, name: str, array: np.ndarray, expected: tuple[int, .
     """Raise a ValueError where the array does not have the expected shape."""
     if array.shape != expected:
         raise ValueError(f"{where}: {name} has shape {array.shape}; expected {expected}")
+
+
+def image_shape(where: str, name: str, found: Any) -> tuple[int, int, int, int]:
+    """Return the shape of a batch of images as four integers."""
+    if not isinstance(found, Sequence) or len(found) != 4:
+        raise ValueError(f"{where}: {name} is {found!r}; expected (N, C, H, W)")
+    N, C, H, W = (integer(where, name, size, least=0) for size in found)
+    return N, C, H, W
 
 
 def upstream(where: str, dout: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -71,8 +71,8 @@ def add_scaled(y: np.ndarray, a: float, x: np.ndarray) -> np.ndarray:
 def _alike(w: np.ndarray, dw: np.ndarray) -> bool:
     """Tell whether kernels can write into w and take dw, which need one dtype and C order."""
     return (
-        w.flags.c_contiguous
-        and w.flags.writeable
+        w.flags.carray
+        and w.dtype.isnative
         and w.dtype.name in ("float32", "float64")
         and isinstance(dw, np.ndarray)
         and dw.dtype == w.dtype

@@ -127,7 +127,7 @@ def get_im2col_indices(
     """
     where = "get_im2col_indices"
     window = Window.checked(where, field_height, field_width, stride, padding)
-    _, C, H, W = x_shape
+    _, C, H, W = checks.image_shape(where, "x_shape", x_shape)
     OH, OW = window.output_size(where, H, W)
     HH, WW = window.HH, window.WW
     k, hh, ww = (index.reshape(-1, 1) for index in np.indices((C, HH, WW)))
@@ -166,7 +166,8 @@ def im2col_indices(
     OH, OW = window.output_size(where, sizes["H"], sizes["W"])
     windows = window.view(window.pad_image(x))  # (N, C, OH, OW, HH, WW)
     rows = sizes["C"] * window.HH * window.WW
-    return windows.transpose(1, 4, 5, 2, 3, 0).reshape(rows, OH * OW * sizes["N"])
+    cols = windows.transpose(1, 4, 5, 2, 3, 0).copy()  # for one-pixel windows this may be x itself
+    return cols.reshape(rows, OH * OW * sizes["N"])
 
 
 def col2im_indices(
@@ -201,7 +202,7 @@ def col2im_indices(
     where = "col2im_indices"
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, field_height, field_width, stride, padding)
-    N, C, H, W = x_shape
+    N, C, H, W = checks.image_shape(where, "x_shape", x_shape)
     OH, OW = window.output_size(where, H, W)
     checks.exact_shape(where, "cols", cols, (C * window.HH * window.WW, OH * OW * N))
     windows = cols.reshape(C, window.HH, window.WW, OH, OW, N).transpose(5, 0, 1, 2, 3, 4)

@@ -228,7 +228,8 @@ def sandwich(*stages: Stage) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def backward(dout: np.ndarray, cache: SandwichCache, need_dx: bool = True) -> Any:
         checks.cache(f"{title}_backward", cache, SandwichCache)
-        checks.choice(f"{title}_backward", "the sandwich of the cache", cache.name, (title,))
+        if cache.name != title:
+            raise TypeError(f"{title}_backward: cache is of {cache.name!r}; expected {title!r}")
         dx, gradients = backward_through(stages, dout, cache.caches, need_dx)
         dweights = [gradient for stage in gradients for gradient in stage]
         return (dx, *dweights) if dweights else dx

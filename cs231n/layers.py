@@ -340,16 +340,10 @@ def batchnorm_forward(
     """
     where = "batchnorm_forward"
     x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    N, D = checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D")).values()
-    bn_param = checks.options(where, "bn_param", bn_param)
-    mode, eps = checks.mode(where, bn_param), _eps(where, bn_param)
-    momentum = checks.number(where, "momentum", bn_param.get("momentum", 0.9), 0, 1)
-    running_mean = _running(where, bn_param, "running_mean", D, x.dtype)
-    running_var = _running(where, bn_param, "running_var", D, x.dtype)
+    checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D"))
+    mode, eps, momentum, running_mean, running_var = _bn_options(where, bn_param, x)
 
     if mode == "train":
-        if N == 0:
-            raise ValueError(f"{where}: x has shape {x.shape}; expected at least one sample")
         x_hat, mean, var, std = _normalise(x, eps, axis=0)
         bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean
         bn_param["running_var"] = momentum * running_var + (1 - momentum) * var
@@ -473,14 +467,28 @@ def _eps(where: str, param: Mapping[str, Any]) -> float:
     return checks.number(where, "eps", param.get("eps", 1e-5), 0, low_open=True)
 
 
+def _bn_options(
+    where: str, bn_param: MutableMapping[str, Any], x: np.ndarray
+) -> tuple[str, float, float, np.ndarray, np.ndarray]:
+    """Return mode, eps, momentum, running mean and variance; the statistics are zeros at first."""
+    bn_param = checks.options(where, "bn_param", bn_param)
+    mode, eps = checks.mode(where, bn_param), _eps(where, bn_param)
+    momentum = checks.number(where, "momentum", bn_param.get("momentum", 0.9), 0, 1)
+    if mode == "train" and 0 in (len(x), *x.shape[2:]):
+        raise ValueError(f"{where}: x has shape {x.shape}; expected at least one sample")
+    running_mean = _running(where, bn_param, "running_mean", x)
+    running_var = _running(where, bn_param, "running_var", x)
+    return mode, eps, momentum, running_mean, running_var
+
+
 def _running(
-    where: str, bn_param: MutableMapping[str, Any], name: str, D: int, dtype: np.dtype
+    where: str, bn_param: MutableMapping[str, Any], name: str, x: np.ndarray
 ) -> np.ndarray:
-    """Return a running statistic (D,), which is zeros at first."""
+    """Return a running statistic of axis 1 of x, which is zeros at first."""
     if name not in bn_param:
-        bn_param[name] = np.zeros(D, dtype)
+        bn_param[name] = np.zeros(x.shape[1], x.dtype)
     (running,) = checks.float_arrays(where, **{name: bn_param[name]})
-    checks.exact_shape(where, name, running, (D,))
+    checks.exact_shape(where, name, running, x.shape[1:2])
     return running
 
 
@@ -625,7 +633,7 @@ def dropout_forward(
         return x.copy(), DropoutCache(None, x.shape, x.dtype)
     rng = dropout_param.get("rng")
     draw = np.random.rand(*x.shape) if rng is None else rng.random(x.shape)
-    mask = (draw < p).astype(x.dtype) / p
+    mask = np.less(draw, p).astype(x.dtype) / p
     return x * mask, DropoutCache(mask, x.shape, x.dtype)
 
 
@@ -885,6 +893,7 @@ def spatial_batchnorm_forward(
     where = "spatial_batchnorm_forward"
     x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
     checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "C"), beta=(beta, "C"))
+    _bn_options(where, bn_param, x)  # here already, so that a message names this function
     rows, cache = batchnorm_forward(_pixels_as_rows(x), gamma, beta, bn_param)
     return _rows_as_pixels(rows, x.shape), SpatialBatchNormCache(cache, x.shape)
 
@@ -931,7 +940,7 @@ def _rows_as_pixels(rows: np.ndarray, shape: tuple[int, int, int, int]) -> np.nd
 
 
 class GroupNormCache(NamedTuple):
-    """x_hat (N, C, H, W) normalised input, gamma and beta (1, C, 1, 1), std (N * G,)."""
+    """x_hat (N, C, H, W) normalised input, gamma and beta (1, C, 1, 1), std (N, G)."""
 
     x_hat: np.ndarray
     gamma: np.ndarray
@@ -986,7 +995,7 @@ def spatial_groupnorm_forward(
     groups = x.reshape(N * G, C // G * H * W)
     x_hat, _, _, std = _normalise(groups, eps, axis=1)
     x_hat = x_hat.reshape(x.shape)
-    return gamma * x_hat + beta, GroupNormCache(x_hat, gamma, beta, std)
+    return gamma * x_hat + beta, GroupNormCache(x_hat, gamma, beta, std.reshape(N, G))
 
 
 def spatial_groupnorm_backward(
@@ -1016,7 +1025,9 @@ def spatial_groupnorm_backward(
     dout = checks.upstream(where, dout, x_hat.shape)
     dbeta = dout.sum(axis=(0, 2, 3), keepdims=True)  # (1, C, 1, 1)
     dgamma = (dout * x_hat).sum(axis=(0, 2, 3), keepdims=True)
-    groups = len(std), x_hat.size // max(len(std), 1)  # (N * G, C / G * H * W)
+    (_, C, H, W), (N, G) = x_hat.shape, std.shape
+    groups = N * G, C // G * H * W
     dx_hat = (dout * gamma).reshape(groups)
-    dx = _normalise_backward(dx_hat, x_hat.reshape(groups), std, axis=1).reshape(x_hat.shape)
+    dx = _normalise_backward(dx_hat, x_hat.reshape(groups), std.reshape(N * G), axis=1)
+    dx = dx.reshape(x_hat.shape)
     return keep_dtype(dx, x_hat), keep_dtype(dgamma, gamma), keep_dtype(dbeta, beta)

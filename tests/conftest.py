@@ -1,0 +1,68 @@
+"""What all tests share: the generator, the kernels in turn, the real CIFAR-10, the tolerances."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cs231n import backend
+
+# Largest difference allowed, as a part of the largest number expected.
+TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
+
+
+def assert_close(found, expected, looser=1.0, scale=None):
+    """Fail where the arrays differ in shape, or by more than the coarser dtype's tolerance.
+
+    The scale is the size of the numbers compared, where they are not as large as what they are
+    the sum of.
+    """
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    tolerance = looser * max(TOLERANCE.get(array.dtype.name, 0.0) for array in (found, expected))
+    if scale is None:
+        scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True)
+
+
+def available_kernels():
+    """Return the names of the kernels that are there."""
+    names, previous = [], backend.backend()
+    for name in backend.NAMES:
+        try:
+            backend.select(name)
+        except ImportError:
+            continue
+        names.append(name)
+    backend.select(previous)
+    return names
+
+
+KERNELS = available_kernels()
+
+
+@pytest.fixture
+def rng():
+    """Return a generator that gives every test the same numbers in every run."""
+    return np.random.default_rng(231)
+
+
+@pytest.fixture(params=KERNELS)
+def backend_name(request):
+    """Run the test once with each set of kernels that is there."""
+    previous = backend.select(request.param)
+    yield request.param
+    backend.select(previous)
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir():
+    """Return the folder of the real CIFAR-10 batches, which CS231N_DATA names."""
+    named = os.environ.get("CS231N_DATA")
+    if not named:
+        pytest.skip("needs the real CIFAR-10: set CS231N_DATA to its folder")
+    for folder in (Path(named), Path(named) / "cifar-10-batches-py"):
+        if (folder / "data_batch_1").is_file():
+            return folder
+    return pytest.fail(f"CS231N_DATA is {named}, but no CIFAR-10 batches are there")

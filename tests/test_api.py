@@ -1,0 +1,253 @@
+"""The names that public notebooks use: modules, functions, positions of arguments, defaults.
+
+More arguments may follow at the end, if they have defaults.
+"""
+
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import KERNELS
+
+import cs231n
+
+BACKWARD = "dout, cache"
+SIGNATURES = {
+    "layers": {
+        "affine_forward": "x, w, b",
+        "affine_backward": BACKWARD,
+        "relu_forward": "x",
+        "relu_backward": BACKWARD,
+        "softmax_loss": "x, y",
+        "svm_loss": "x, y",
+        "batchnorm_forward": "x, gamma, beta, bn_param",
+        "batchnorm_backward": BACKWARD,
+        "batchnorm_backward_alt": BACKWARD,
+        "layernorm_forward": "x, gamma, beta, ln_param",
+        "layernorm_backward": BACKWARD,
+        "dropout_forward": "x, dropout_param",
+        "dropout_backward": BACKWARD,
+        "conv_forward_naive": "x, w, b, conv_param",
+        "conv_backward_naive": BACKWARD,
+        "max_pool_forward_naive": "x, pool_param",
+        "max_pool_backward_naive": BACKWARD,
+        "spatial_batchnorm_forward": "x, gamma, beta, bn_param",
+        "spatial_batchnorm_backward": BACKWARD,
+        "spatial_groupnorm_forward": "x, gamma, beta, G, gn_param",
+        "spatial_groupnorm_backward": BACKWARD,
+    },
+    "fast_layers": {
+        "backend": "",
+        "conv_forward_fast": "x, w, b, conv_param",
+        "conv_forward_im2col": "x, w, b, conv_param",
+        "conv_forward_strides": "x, w, b, conv_param",
+        "conv_backward_fast": BACKWARD,
+        "conv_backward_im2col": BACKWARD,
+        "conv_backward_strides": BACKWARD,
+        "max_pool_forward_fast": "x, pool_param",
+        "max_pool_forward_reshape": "x, pool_param",
+        "max_pool_forward_im2col": "x, pool_param",
+        "max_pool_backward_fast": BACKWARD,
+        "max_pool_backward_reshape": BACKWARD,
+        "max_pool_backward_im2col": BACKWARD,
+    },
+    "layer_utils": {
+        "affine_relu_forward": "x, w, b",
+        "affine_relu_backward": BACKWARD,
+        "affine_bn_relu_forward": "x, w, b, gamma, beta, bn_param",
+        "affine_bn_relu_backward": BACKWARD,
+        "affine_ln_relu_forward": "x, w, b, gamma, beta, ln_param",
+        "affine_ln_relu_backward": BACKWARD,
+        "conv_relu_forward": "x, w, b, conv_param",
+        "conv_relu_backward": BACKWARD,
+        "conv_bn_relu_forward": "x, w, b, gamma, beta, conv_param, bn_param",
+        "conv_bn_relu_backward": BACKWARD,
+        "conv_relu_pool_forward": "x, w, b, conv_param, pool_param",
+        "conv_relu_pool_backward": BACKWARD,
+        "conv_bn_relu_pool_forward": "x, w, b, gamma, beta, conv_param, bn_param, pool_param",
+        "conv_bn_relu_pool_backward": BACKWARD,
+    },
+    "im2col": {
+        "get_im2col_indices": "x_shape, field_height, field_width, padding=1, stride=1",
+        "im2col_indices": "x, field_height, field_width, padding=1, stride=1",
+        "col2im_indices": "cols, x_shape, field_height=3, field_width=3, padding=1, stride=1",
+    },
+    "im2col_cython": {
+        "im2col_cython": "x, field_height, field_width, padding, stride",
+        "col2im_cython": "cols, N, C, H, W, field_height, field_width, padding, stride",
+    },
+    "classifiers.fc_net": {
+        "TwoLayerNet": (
+            "input_dim=3 * 32 * 32, hidden_dim=100, num_classes=10, weight_scale=1e-3, reg=0.0"
+        ),
+        "FullyConnectedNet": (
+            "hidden_dims, input_dim=3 * 32 * 32, num_classes=10, dropout_keep_ratio=1,"
+            " normalization=None, reg=0.0, weight_scale=1e-2, dtype=np.float32, seed=None"
+        ),
+    },
+    "classifiers.cnn": {
+        "ThreeLayerConvNet": (
+            "input_dim=(3, 32, 32), num_filters=32, filter_size=7, hidden_dim=100,"
+            " num_classes=10, weight_scale=1e-3, reg=0.0, dtype=np.float32"
+        ),
+    },
+    "optim": {
+        "sgd": "w, dw, config=None",
+        "sgd_momentum": "w, dw, config=None",
+        "nesterov_momentum": "w, dw, config=None",
+        "rmsprop": "w, dw, config=None",
+        "adam": "w, dw, config=None",
+    },
+    "solver": {
+        # The published default of optim_config is an empty dict, which None stands for.
+        "Solver": (
+            "model, data, update_rule='sgd', optim_config=None, lr_decay=1.0, batch_size=100,"
+            " num_epochs=10, num_train_samples=1000, num_val_samples=None, checkpoint_name=None,"
+            " print_every=10, verbose=True"
+        ),
+        "Solver.train": "self",
+        "Solver.check_accuracy": "self, X, y, num_samples=None, batch_size=100",
+        "Solver._step": "self",
+    },
+    "data_utils": {
+        "get_CIFAR10_data": (
+            "num_training=49000, num_validation=1000, num_test=1000, subtract_mean=True"
+        ),
+        "load_CIFAR10": "ROOT",
+        "load_CIFAR_batch": "filename",
+        "load_pickle": "f",
+        "load_tiny_imagenet": "path, dtype=np.float32, subtract_mean=True",
+        "load_imagenet_val": "num=None",
+    },
+    "gradient_check": {
+        "eval_numerical_gradient": "f, x, verbose=True, h=0.00001",
+        "eval_numerical_gradient_array": "f, x, df, h=1e-5",
+        "eval_numerical_gradient_blobs": "f, inputs, output, h=1e-5",
+        "eval_numerical_gradient_net": "net, inputs, output, h=1e-5",
+        "grad_check_sparse": "f, x, analytic_grad, num_checks=10, h=1e-5",
+        "rel_error": "x, y",
+    },
+    "image_utils": {
+        "blur_image": "X",
+        "preprocess_image": "img",
+        "deprocess_image": "img, rescale=False",
+        "load_image": "filename, size=None",
+    },
+    "vis_utils": {
+        "visualize_grid": "Xs, ubound=255.0, padding=1",
+        "vis_grid": "Xs",
+        "vis_nn": "rows",
+    },
+}
+NAMES = [(module, name) for module, names in SIGNATURES.items() for name in names]
+OFFERED_BY = {
+    "layer_utils": ["layers", "fast_layers"],
+    "classifiers.fc_net": ["layers", "layer_utils"],
+    "classifiers.cnn": ["layers", "layer_utils", "fast_layers"],
+}
+STARRED = [(module, other) for module, others in OFFERED_BY.items() for other in others]
+
+
+def load(module):
+    """Import a module of the package."""
+    if module == "im2col_cython" and "cython" not in KERNELS:
+        pytest.skip("the extension is not built")
+    return importlib.import_module(f"cs231n.{module}")
+
+
+def public_modules():
+    """Return the modules that can be imported and whose names have no underscore."""
+    found = pkgutil.walk_packages(cs231n.__path__, "cs231n.")
+    names = [module.name for module in found if not module.ispkg]
+    hidden = ("._", ".setup")  # importing the build script would build
+    return [name for name in names if not any(part in name for part in hidden)]
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES, ids=[f"{m}.{n}" for m, n in NAMES])
+def test_signature(module, name):
+    found = load(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    expected = eval(f"lambda {SIGNATURES[module][name]}: 0", {"np": np})
+    wanted = list(inspect.signature(expected).parameters.values())
+    parameters = list(inspect.signature(found).parameters.values())
+    own, further = parameters[: len(wanted)], parameters[len(wanted) :]
+    for parameter, published in zip(own, wanted, strict=True):
+        assert parameter.name == published.name
+        assert parameter.kind == published.kind
+        assert parameter.default == published.default
+    for parameter in further:
+        assert parameter.default is not parameter.empty or parameter.kind == parameter.VAR_KEYWORD
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_a_star_import_brings_the_names(module):
+    load(module)
+    namespace = {}
+    exec(f"from cs231n.{module} import *", namespace)
+    missing = [name for name in SIGNATURES[module] if name.split(".")[0] not in namespace]
+    assert missing == []
+
+
+@pytest.mark.parametrize(("module", "other"), STARRED, ids=[f"{m} of {o}" for m, o in STARRED])
+def test_a_star_import_brings_what_other_modules_offer(module, other):
+    namespace, home = {}, load(other)
+    exec(f"from cs231n.{module} import *", namespace)
+    for name in home.__all__:
+        assert name in load(module).__all__
+        assert namespace[name] is getattr(home, name)
+
+
+def test_a_star_import_brings_nothing_but_public_names():
+    namespace = {}
+    exec("from cs231n.layers import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(SIGNATURES["layers"])
+
+
+@pytest.mark.parametrize("module", public_modules())
+def test_every_public_module_lists_its_names(module):
+    home = importlib.import_module(module)
+    assert len(home.__all__) == len(set(home.__all__)) > 0
+    assert [name for name in home.__all__ if not hasattr(home, name)] == []
+
+
+@pytest.mark.parametrize("module", SIGNATURES)
+def test_public_functions_and_classes_are_documented(module):
+    home = load(module)
+    for name in SIGNATURES[module]:
+        if "." not in name:
+            assert inspect.getdoc(getattr(home, name)), name
+
+
+def modules_after(statement):
+    """Return the package's modules that are there after an import in a new interpreter."""
+    code = f"import sys\n{statement}\nprint(*(m for m in sys.modules if m.startswith('cs231n')))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return set(subprocess.check_output(command, env=environment, text=True).split())
+
+
+def test_imports_point_one_way():
+    lower = {"cs231n", "cs231n.checks", "cs231n.im2col"}
+    assert modules_after("import cs231n.im2col") <= lower
+    # So the reference layers never need the extension.
+    assert modules_after("import cs231n.layers") == lower | {"cs231n.layers"}
+    assert not modules_after("import cs231n.optim") & {"cs231n.layers", "cs231n.solver"}
+    assert "cs231n.layer_utils" not in modules_after("import cs231n.fast_layers")
+    assert "cs231n.classifiers" not in modules_after("import cs231n.layer_utils")
+    assert "cs231n.classifiers" not in modules_after("import cs231n.solver")
+
+
+def test_the_unknown_name_of_a_module_that_offers_others_is_an_attribute_error():
+    for module in OFFERED_BY:
+        with pytest.raises(AttributeError, match=f"module 'cs231n.{module}' has no attribute 'x'"):
+            _ = load(module).x
+
+
+def test_a_version_is_there():
+    assert cs231n.__version__

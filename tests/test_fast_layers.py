@@ -1,0 +1,290 @@
+"""The fast layers agree with the reference in every case, on every set of kernels."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from cases import (
+    CONV_CASES,
+    DTYPES,
+    LAYOUTS,
+    POOL_CASES,
+    ConvCase,
+    PoolCase,
+    conv_by_definition,
+    max_pool_by_definition,
+)
+from conftest import KERNELS, assert_close
+
+from cs231n import backend, fast_layers
+from cs231n.fast_layers import (
+    conv_backward_fast,
+    conv_forward_fast,
+    max_pool_backward_fast,
+    max_pool_forward_fast,
+)
+from cs231n.layers import (
+    conv_backward_naive,
+    conv_forward_naive,
+    max_pool_backward_naive,
+    max_pool_forward_naive,
+)
+
+
+def conv(x, w, b, dout, param, twin="fast"):
+    """Return out, dx, dw and db of the fast or the naive convolution."""
+    if twin == "naive":
+        out, cache = conv_forward_naive(x, w, b, param)
+        return out, *conv_backward_naive(dout, cache)
+    out, cache = conv_forward_fast(x, w, b, param)
+    return out, *conv_backward_fast(dout, cache)
+
+
+def max_pool(x, dout, param, twin="fast"):
+    """Return out and dx of the fast or the naive max pooling."""
+    if twin == "naive":
+        out, cache = max_pool_forward_naive(x, param)
+        return out, max_pool_backward_naive(dout, cache)
+    out, cache = max_pool_forward_fast(x, param)
+    return out, max_pool_backward_fast(dout, cache)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
+def test_conv_agrees_with_naive(case, dtype, backend_name, rng):
+    arrays = case.draw(rng, dtype)
+    for found, expected in zip(conv(*arrays, case.param), conv(*arrays, case.param, "naive")):
+        assert found.dtype == expected.dtype == dtype
+        assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("draw", ["draw", "draw_ties"])
+@pytest.mark.parametrize("case", POOL_CASES.values(), ids=POOL_CASES)
+def test_max_pool_agrees_with_naive(case, draw, dtype, backend_name, rng):
+    x, dout = getattr(case, draw)(rng, dtype)
+    out, dx = max_pool(x, dout, case.param)
+    expected, expected_dx = max_pool(x, dout, case.param, "naive")
+    assert out.dtype == dx.dtype == dtype
+    np.testing.assert_array_equal(out, expected)
+    assert_close(dx, expected_dx)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
+def test_conv_agrees_with_naive_in_any_layout(case, layout, backend_name, rng):
+    arrays = case.draw(rng, "float32")
+    expected = conv(*arrays, case.param, "naive")
+    for found, wanted in zip(conv(*map(layout, arrays), case.param), expected):
+        assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("case", POOL_CASES.values(), ids=POOL_CASES)
+def test_max_pool_agrees_with_naive_in_any_layout(case, layout, backend_name, rng):
+    arrays = case.draw(rng, "float32")
+    expected = max_pool(*arrays, case.param, "naive")
+    for found, wanted in zip(max_pool(*map(layout, arrays), case.param), expected):
+        assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("odd", range(4), ids=["x", "w", "b", "dout"])
+def test_conv_of_mixed_dtypes_agrees_with_naive(odd, backend_name, rng):
+    case = CONV_CASES["tall filter"]
+    arrays = case.draw(rng, "float32")
+    arrays[odd] = arrays[odd].astype(np.float64)
+    for found, expected in zip(conv(*arrays, case.param), conv(*arrays, case.param, "naive")):
+        assert found.dtype == expected.dtype
+        assert_close(found, expected.astype(np.float32))
+
+
+def test_conv_of_bytes_agrees_with_naive(backend_name, rng):
+    case = CONV_CASES["notebook backward"]
+    x, w, b, dout = case.draw(rng, "float32")
+    x = rng.integers(0, 256, x.shape, dtype=np.uint8)
+    found = conv(x, w, b, dout, case.param)
+    for one, other in zip(found, conv(x, w, b, dout, case.param, "naive")):
+        assert one.dtype == other.dtype
+        assert_close(one, other)
+
+
+def random_conv_case(rng):
+    """Draw a convolution of any sizes that are allowed."""
+    N, C, F, stride, pad = rng.integers([0, 1, 1, 1, 0], [4, 4, 5, 5, 5])
+    H, W = rng.integers(1, 10, 2)
+    HH, WW = rng.integers(1, np.minimum([H, W] + 2 * pad, 7) + 1)
+    sizes = [int(size) for size in (N, C, H, W, F, C, HH, WW)]
+    return ConvCase(tuple(sizes[:4]), tuple(sizes[4:]), int(stride), int(pad))
+
+
+def test_conv_of_random_sizes_agrees_with_the_definition(backend_name, rng):
+    for _ in range(100):
+        case = random_conv_case(rng)
+        arrays = case.draw(rng, "float64")
+        expected = conv_by_definition(*arrays, case.stride, case.pad)
+        for found, wanted in zip(conv(*arrays, case.param), expected):
+            assert_close(found, wanted)
+
+
+def random_pool_case(rng):
+    """Draw a pooling of any sizes that are allowed."""
+    N, C, stride = rng.integers([0, 1, 1], [4, 4, 5])
+    H, W = rng.integers(1, 10, 2)
+    HH, WW = rng.integers(1, np.minimum([H, W], 5) + 1)
+    sizes = tuple(int(size) for size in (N, C, H, W))
+    return PoolCase(sizes, int(HH), int(WW), int(stride))
+
+
+def test_max_pool_of_random_sizes_agrees_with_the_definition(backend_name, rng):
+    for _ in range(100):
+        case = random_pool_case(rng)
+        x, dout = case.draw_ties(rng, "float64")
+        out, dx = max_pool(x, dout, case.param)
+        expected, expected_dx = max_pool_by_definition(x, dout, case.HH, case.WW, case.stride)
+        np.testing.assert_array_equal(out, expected)
+        assert_close(dx, expected_dx)
+
+
+@pytest.mark.parametrize("twin", ["naive", "fast"])
+def test_gradient_of_a_tie_goes_to_the_first_maximum(twin, backend_name):
+    x = np.array([[1.0, 2, 2], [2, 1, 2], [0, 2, 2]]).reshape(1, 1, 3, 3)
+    dout = np.array([[1.0, 10], [100, 1000]]).reshape(1, 1, 2, 2)
+    param = {"pool_height": 2, "pool_width": 2, "stride": 1}
+    _, dx = max_pool(x, dout, param, twin)
+    # The windows' first maxima: (0, 1), (0, 1), (1, 0) and (1, 2).
+    np.testing.assert_array_equal(dx[0, 0], [[0, 11, 0], [100, 0, 1000], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("twin", ["naive", "fast"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_minus_infinity_can_be_a_maximum(twin, dtype, backend_name):
+    x = np.full((1, 1, 2, 2), -np.inf, dtype)
+    param = {"pool_height": 2, "pool_width": 2, "stride": 1}
+    out, dx = max_pool(x, np.full((1, 1, 1, 1), 3, dtype), param, twin)
+    assert out.item() == -np.inf
+    np.testing.assert_array_equal(dx[0, 0], [[3, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("twin", ["naive", "fast"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("first", range(4))
+def test_nan_is_the_maximum_and_takes_the_gradient(first, dtype, twin, backend_name):
+    x = np.array([1.0, 3, 2, 3], dtype)
+    x[first:] = np.where(np.arange(first, 4) % 2 == first % 2, np.nan, x[first:])
+    param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+    dout = np.full((1, 1, 1, 1), 5, dtype)
+    out, dx = max_pool(x.reshape(1, 1, 2, 2), dout, param, twin)
+    assert np.isnan(out.item())
+    np.testing.assert_array_equal(dx.ravel(), 5.0 * (np.arange(4) == first))
+
+
+@pytest.mark.parametrize("twin", ["naive", "fast"])
+def test_pixels_of_dropped_windows_get_no_gradient(twin, backend_name, rng):
+    case = ConvCase((2, 2, 8, 6), (3, 2, 3, 3), stride=2)
+    _, dx, _, _ = conv(*case.draw(rng, "float64"), case.param, twin)
+    assert np.count_nonzero(dx[:, :, 7:]) == np.count_nonzero(dx[:, :, :, 5:]) == 0
+    assert np.all(dx[:, :, :7, :5] != 0)
+    pool_case = PoolCase((2, 2, 5, 7), 2, 2, 2)
+    _, dx = max_pool(*pool_case.draw(rng, "float64"), pool_case.param, twin)
+    assert np.count_nonzero(dx[:, :, 4:]) == np.count_nonzero(dx[:, :, :, 6:]) == 0
+
+
+@pytest.mark.parametrize("twin", ["naive", "fast"])
+@pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
+def test_conv_gradients_are_the_transpose_of_the_forward_pass(case, twin, backend_name, rng):
+    x, w, b, dout = case.draw(rng, "float64")
+    _, dx, dw, db = conv(x, w, b, dout, case.param, twin)
+    # The output is linear in x, in w and in b, so <dout, f(v)> = <dv, v> holds without limits.
+    for v, dv, arrays in [
+        (x, dx, (x, w, 0 * b)),
+        (w, dw, (x, w, 0 * b)),
+        (b, db, (0 * x, w, b)),
+    ]:
+        forward = conv(*arrays, dout, case.param, twin)[0]
+        assert_close(np.sum(dv * v), np.sum(dout * forward), looser=10, scale=1.0)
+
+
+def test_other_names_are_the_same_functions():
+    for implementation in ("im2col", "strides"):
+        assert getattr(fast_layers, f"conv_forward_{implementation}") is conv_forward_fast
+        assert getattr(fast_layers, f"conv_backward_{implementation}") is conv_backward_fast
+    for implementation in ("im2col", "reshape"):
+        assert getattr(fast_layers, f"max_pool_forward_{implementation}") is max_pool_forward_fast
+        assert getattr(fast_layers, f"max_pool_backward_{implementation}") is max_pool_backward_fast
+
+
+def test_backend_names_the_kernels_in_use(backend_name):
+    assert fast_layers.backend() == backend_name
+
+
+def test_select_returns_the_previous_kernels(backend_name):
+    assert backend.select("numpy") == backend_name
+    assert backend.select(backend_name) == "numpy"
+
+
+def test_auto_takes_the_compiled_kernels_if_they_are_there(backend_name):
+    backend.select("auto")
+    assert backend.backend() == ("cython" if "cython" in KERNELS else "numpy")
+
+
+def test_unknown_kernels_are_refused(backend_name):
+    with pytest.raises(ValueError, match=r"name is 'blas'; expected 'auto', .*'numpy'"):
+        backend.select("blas")
+    assert backend.backend() == backend_name
+
+
+POOL_A_TIE = """
+import numpy as np
+from cs231n import fast_layers
+param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+out, _ = fast_layers.max_pool_forward_fast(np.ones((1, 1, 2, 2)), param)
+print(fast_layers.backend(), out.item())
+"""
+HIDE_THE_EXTENSION = "import sys; sys.modules['cs231n.im2col_cython'] = None\n"
+
+
+def run(code, **environment):
+    """Run code in a new interpreter with these settings alone."""
+    settings = {k: v for k, v in os.environ.items() if not k.startswith("CS231N_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**settings, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_the_extension_numpy_works_and_one_line_says_how_to_build():
+    result = run(HIDE_THE_EXTENSION + POOL_A_TIE)
+    assert result.stdout.split() == ["numpy", "1.0"]
+    assert result.stderr.count("python setup.py build_ext --inplace") == 1
+
+
+def test_who_asks_for_numpy_gets_it_without_a_warning():
+    for code in (POOL_A_TIE, HIDE_THE_EXTENSION + POOL_A_TIE):
+        result = run(code, CS231N_BACKEND="numpy")
+        assert result.stdout.split() == ["numpy", "1.0"]
+        assert result.stderr == ""
+
+
+def test_a_missing_extension_can_be_made_an_error():
+    result = run(HIDE_THE_EXTENSION + POOL_A_TIE, CS231N_REQUIRE_EXTENSION="1")
+    assert result.returncode != 0
+    assert "ImportError: cs231n: the compiled extension is missing" in result.stderr
+    assert "python setup.py build_ext --inplace" in result.stderr
+
+
+def test_asking_for_compiled_kernels_that_are_missing_is_an_error():
+    result = run(HIDE_THE_EXTENSION + POOL_A_TIE, CS231N_BACKEND="cython")
+    assert result.returncode != 0
+    assert "ImportError: cs231n: the compiled extension is missing" in result.stderr
+
+
+@pytest.mark.skipif("cython" not in KERNELS, reason="the extension is not built")
+def test_the_extension_is_taken_by_default_if_it_is_there():
+    result = run(POOL_A_TIE)
+    assert result.stdout.split() == ["cython", "1.0"]
+    assert result.stderr == ""

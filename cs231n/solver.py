@@ -116,6 +116,8 @@ class Solver:
         self.X_train, self.y_train, self.X_val, self.y_val = _checked_data(data)
         self.update_rule = _checked_rule(update_rule)
         self.optim_config = dict(optim_config or {})
+        if isinstance(update_rule, str):
+            optim.hyperparameters(update_rule, dict(self.optim_config))  # wrong ones fail here
         self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
         self.batch_size = checks.integer("Solver", "batch_size", batch_size, least=1)
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)

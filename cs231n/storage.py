@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,11 +106,21 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     source = npz_path(path)
     try:
-        with np.load(source, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        content = source.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"read_npz: there is no file {source}") from None
-    except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    try:
+        # From memory, for np.load leaves a damaged file open and seeks to places that are none.
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: _array(name, archive[name]) for name in archive.files}
+    except Exception as error:  # a dozen kinds: no more than bytes in memory can be at fault
         raise ValueError(
             f"read_npz: {source} is damaged or is no .npz file of plain arrays ({error})"
         ) from error
+
+
+def _array(name: str, member: np.ndarray | bytes) -> np.ndarray:
+    """Return a member of an archive, which NumPy gives as bytes where it is no array."""
+    if isinstance(member, bytes):
+        raise ValueError(f"{name} is no array")
+    return member

@@ -199,7 +199,9 @@ class Network:
         OSError
             If the file cannot be written; an old one is then still there.
         """
-        return storage.write_npz(fname, {**self.params, **self._statistics()})
+        places = self._statistics().items()
+        statistics = {name: param[key] for name, (param, key, _) in places if key in param}
+        return storage.write_npz(fname, {**self.params, **statistics})
 
     def load(self, fname: str | os.PathLike[str]) -> None:
         """Read parameters and running statistics that `save` wrote for a network of this form.
@@ -219,26 +221,37 @@ class Network:
         """
         where = f"{self._name}.load"
         arrays = storage.read_npz(fname)
-        statistics = {name for name in arrays if name.startswith("bn_params/")}
-        if set(arrays) - statistics != set(self.params):
+        places = self._statistics()
+        shapes = {name: w.shape for name, w in self.params.items()}
+        if not set(shapes) <= set(arrays) <= {*shapes, *places}:
+            optional = f" and perhaps {', '.join(places)}" if places else ""
             raise ValueError(
-                f"{where}: {fname} has parameters {sorted(set(arrays) - statistics)};"
-                f" expected {sorted(self.params)}"
+                f"{where}: {fname} holds {', '.join(sorted(arrays))};"
+                f" expected {', '.join(shapes)}{optional}"
             )
-        for name, param in self.params.items():
-            checks.exact_shape(where, f"{name} in {fname}", arrays[name], param.shape)
-        for name in statistics:
-            index, key = name.split("/")[1:]
-            self.bn_params[int(index)][key] = arrays[name].astype(self.dtype)
-        self.params = {name: arrays[name].astype(self.dtype) for name in self.params}
+        shapes.update((name, shape) for name, (_, _, shape) in places.items())
+        for name, array in arrays.items():
+            checks.exact_shape(where, f"{name} in {fname}", array, shapes[name])
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"{where}: {name} in {fname} is {array.dtype}; expected numbers")
+        cast = {name: array.astype(self.dtype) for name, array in arrays.items()}
+        self.params = {name: cast[name] for name in self.params}
+        for name, (param, key, _) in places.items():
+            param.pop(key, None)
+            if name in cast:
+                param[key] = cast[name]
 
-    def _statistics(self) -> dict[str, np.ndarray]:
-        """Return the running statistics under names such as 'bn_params/0/running_mean'."""
+    def _statistics(self) -> dict[str, tuple[dict[str, Any], str, tuple[int, ...]]]:
+        """Return dict, key and shape of each running statistic, by its name in a file.
+
+        The names are such as 'bn_params/0/running_mean'.  Only batch normalisation keeps any.
+        """
+        normalisations = [layer for layer in self._layers if "gamma" in layer.stage.weights]
         return {
-            f"bn_params/{index}/{key}": param[key]
-            for index, param in enumerate(self.bn_params)
+            f"bn_params/{index}/{key}": (param, key, self.params[layer.weights[0]].shape)
+            for index, (layer, param) in enumerate(zip(normalisations, self.bn_params))
+            if "bn_param" in layer.stage.options
             for key in ("running_mean", "running_var")
-            if key in param
         }
 
 

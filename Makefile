@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx)
+SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
 
 .PHONY: setup train test bench check lint clean
 
@@ -33,4 +33,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/im2col_cython.c
+	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/*.c

@@ -4,12 +4,13 @@ The extension is optional: without a C compiler the installation succeeds, and N
 Environment variables:
 
 CS231N_REQUIRE_EXTENSION=1  a build that fails is an error
-CS231N_CHECKED=1            bounds checks on, for running the tests on
+CS231N_CHECKED=1            bounds checks of the Cython code on, for running the tests on
 CS231N_SANITIZE=1           address and undefined-behaviour sanitizers on
 """
 
 import os
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -26,6 +27,9 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
+# Without errno and traps, square roots and comparisons are vectorised.  No flag names an instruction
+# set: the sources in csrc choose it themselves, and the package chooses among them at run time.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
 
 
@@ -33,13 +37,11 @@ class OptionalBuild(build_ext):
     """Builds the kernels if there is a compiler, and says what it means if there is none."""
 
     def build_extensions(self):
-        """Choose the flags of the compiler found: without errno, square roots are vectorised."""
+        """Choose the flags of the compiler found."""
         if self.compiler.compiler_type != "msvc":
             for extension in self.extensions:
-                extension.extra_compile_args = ["-O3", "-fno-math-errno"]
-                if SANITIZE:
-                    extension.extra_compile_args = SANITIZERS
-                    extension.extra_link_args = SANITIZERS[:1]
+                extension.extra_compile_args = FLAGS + (SANITIZERS if SANITIZE else [])
+                extension.extra_link_args = ["-pthread"] + (SANITIZERS[:1] if SANITIZE else [])
         super().build_extensions()
 
     def build_extension(self, extension):
@@ -72,8 +74,13 @@ def extensions():
     """Translate the Cython sources."""
     from Cython.Build import cythonize
 
-    sources = [Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"])]
-    return cythonize(sources, compiler_directives=DIRECTIVES, force=CHECKED, quiet=True)
+    kernels = sorted(glob("cs231n/csrc/*.c"))
+    headers = sorted(glob("cs231n/csrc/*.h") + glob("cs231n/csrc/*.inc"))
+    modules = [
+        Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"]),
+        Extension("cs231n.native", ["cs231n/native.pyx", *kernels], depends=headers),
+    ]
+    return cythonize(modules, compiler_directives=DIRECTIVES, force=CHECKED, quiet=True)
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})

@@ -1,9 +1,9 @@
-"""Which kernels the fast layers use: the compiled extension, or NumPy where it was not built.
+"""Which kernels the fast layers use: the compiled ones, or NumPy where they were not built.
 
-Two environment variables steer it.  ``CS231N_BACKEND`` names the kernels (``cython`` or
-``numpy``); by default the compiled ones are taken if they are there.  With
-``CS231N_REQUIRE_EXTENSION=1`` a missing extension is an ImportError, so that a test run cannot pass
-by silently doing without it.
+The compiled kernels exist once for each instruction set; the best one that the processor has is
+taken.  Two environment variables steer the choice: ``CS231N_BACKEND`` names the kernels (an
+instruction set, or ``numpy``), and with ``CS231N_REQUIRE_EXTENSION=1`` a missing extension is an
+ImportError, so that a test run cannot pass by silently doing without it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from types import ModuleType
 
 from cs231n import checks, numpy_kernels
 
-__all__ = ["BUILD_HINT", "NAMES", "backend", "kernels", "select"]
+__all__ = ["BUILD_HINT", "available", "backend", "kernels", "select"]
 
 BUILD_HINT = (
     "cs231n: the compiled extension is missing, NumPy does its work more slowly."
     " Build it with: python setup.py build_ext --inplace (it takes a C compiler)"
 )
-NAMES = ("cython", "numpy")
 
 
 def _import_compiled() -> ModuleType | None:
     """Return the compiled kernels, or None where the extension was not built."""
     try:
-        return importlib.import_module("cs231n.im2col_cython")
+        return importlib.import_module("cs231n.native")
     except ModuleNotFoundError as error:
         if os.environ.get("CS231N_REQUIRE_EXTENSION") == "1":
             raise ImportError(f"{BUILD_HINT}; CS231N_REQUIRE_EXTENSION=1 forbids that") from error
@@ -38,13 +37,18 @@ _COMPILED = _import_compiled()
 _selected = "numpy"
 
 
+def available() -> list[str]:
+    """Return the names of the kernels that work here, the fastest first and 'numpy' last."""
+    return [*([] if _COMPILED is None else _COMPILED.instruction_sets()), "numpy"]
+
+
 def select(name: str) -> str:
     """Make the fast layers use the kernels of this name from now on.
 
     Parameters
     ----------
-    name : {'auto', 'cython', 'numpy'}
-        'auto' takes the compiled kernels if they are there.
+    name : str
+        One of `available`, or 'auto' for the fastest.
 
     Returns
     -------
@@ -54,21 +58,23 @@ def select(name: str) -> str:
     Raises
     ------
     ValueError
-        If there are no kernels of this name.
+        If the processor cannot run kernels of this name, or there are none.
     ImportError
-        If the compiled kernels are asked for but were not built.
+        If the compiled kernels were not built.
     """
     global _selected
-    checks.choice("backend.select", "name", name, ("auto", *NAMES))
-    if name == "cython" and _COMPILED is None:
-        raise ImportError(BUILD_HINT)
+    if _COMPILED is None and name not in ("auto", "numpy"):
+        raise ImportError(f"{BUILD_HINT}; found no kernels {name!r}")
+    checks.choice("backend.select", "name", name, ("auto", *available()))
     previous = _selected
-    _selected = name if name != "auto" else "numpy" if _COMPILED is None else "cython"
+    _selected = available()[0] if name == "auto" else name
+    if _COMPILED is not None and _selected != "numpy":
+        _COMPILED.select(_selected)
     return previous
 
 
 def backend() -> str:
-    """Return the name of the kernels in use: 'cython' (compiled) or 'numpy'."""
+    """Return the name of the kernels in use: an instruction set, or 'numpy'."""
     return _selected
 
 

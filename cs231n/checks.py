@@ -24,10 +24,13 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "bn_options",
     "cache",
     "choice",
+    "eps",
     "exact_shape",
     "float_arrays",
+    "groups",
     "image_shape",
     "integer",
     "keep_dtype",
@@ -36,6 +39,7 @@ __all__ = [
     "number",
     "option",
     "options",
+    "rows",
     "shapes",
     "upstream",
     "window_error",
@@ -256,6 +260,58 @@ def mode(where: str, found: Mapping[str, Any]) -> str:
     """Return the required option 'mode', which is 'train' or 'test'."""
     value = option(where, found, "mode", ("mode",))
     return str(choice(where, "mode", value, ("train", "test")))
+
+
+def rows(where: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Flatten each sample of x (N, d1, ..., dk) to a row, (N, D), to be multiplied by w (D, M)."""
+    D = int(np.prod(x.shape[1:]))
+    if w.shape[0] != D:
+        raise ValueError(
+            f"{where}: x has {D} inputs for each sample but w has {w.shape[0]} rows"
+            f" (x {x.shape}, w {w.shape}; expected x (N, d1, ..., dk), w (d1 * ... * dk, M))"
+        )
+    return x.reshape(len(x), D)
+
+
+def groups(where: str, x: np.ndarray, G: Any) -> int:
+    """Return the number of groups, which must divide the channels of x (N, C, ...)."""
+    G = integer(where, "G", G, least=1)
+    if x.shape[1] % G or 0 in x.shape[1:]:
+        raise ValueError(
+            f"{where}: x has shape {x.shape} and G is {G};"
+            f" expected at least one channel and pixel, and channels divisible by G"
+        )
+    return G
+
+
+def eps(where: str, param: Mapping[str, Any]) -> float:
+    """Return the option 'eps', by default 1e-5."""
+    return number(where, "eps", param.get("eps", 1e-5), 0, low_open=True)
+
+
+def bn_options(
+    where: str, bn_param: MutableMapping[str, Any], x: np.ndarray
+) -> tuple[str, float, float, np.ndarray, np.ndarray]:
+    """Return mode, eps, momentum, running mean and variance; the statistics are zeros at first."""
+    bn_param = options(where, "bn_param", bn_param)
+    train_or_test, small = mode(where, bn_param), eps(where, bn_param)
+    momentum = number(where, "momentum", bn_param.get("momentum", 0.9), 0, 1)
+    if train_or_test == "train" and 0 in (len(x), *x.shape[2:]):
+        raise ValueError(f"{where}: x has shape {x.shape}; expected at least one sample")
+    running_mean = _running(where, bn_param, "running_mean", x)
+    running_var = _running(where, bn_param, "running_var", x)
+    return train_or_test, small, momentum, running_mean, running_var
+
+
+def _running(
+    where: str, bn_param: MutableMapping[str, Any], name: str, x: np.ndarray
+) -> np.ndarray:
+    """Return a running statistic of axis 1 of x, which is zeros at first."""
+    if name not in bn_param:
+        bn_param[name] = np.zeros(x.shape[1], x.dtype)
+    (running,) = float_arrays(where, **{name: bn_param[name]})
+    exact_shape(where, name, running, x.shape[1:2])
+    return running
 
 
 def window_error(where: str, H: int, W: int, HH: int, WW: int, pad: int) -> ValueError:

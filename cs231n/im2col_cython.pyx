@@ -1,14 +1,11 @@
-"""Compiled loops behind `cs231n.fast_layers` and `cs231n.fast_optim`.
+"""Compiled im2col and col2im, under the names that notebooks call.
 
-A kernel gets checked, C-contiguous arrays of one dtype, allocates nothing, checks nothing and runs
-without the GIL; `cs231n.numpy_kernels` has the same functions in NumPy.  N samples, C channels,
-H, W image, HH, WW window, OH, OW output map; windows step by `stride` over an image with `pad`
-zeros on each side.  `im2col_cython` and `col2im_cython` are the names that notebooks call.
+The loops get checked, C-contiguous arrays of one dtype, allocate nothing, check nothing and run
+without the GIL.  N samples, C channels, H, W image, HH, WW window, OH, OW output map; windows step
+by `stride` over an image with `pad` zeros on each side.
 
 Compiler directives are set by setup.py, so that one switch builds a checked version.
 """
-
-from libc.math cimport sqrt
 
 from cython cimport floating
 
@@ -157,113 +154,3 @@ def col2im(const floating[:, ::1] cols, floating[:, :, ::1] x, Py_ssize_t HH, Py
                             for ow in range(first, end):
                                 x[c, h, ow * stride + left] += cols[row, at + ow]
                     row += 1
-
-
-def max_pool_forward(const floating[:, :, ::1] x, floating[:, :, ::1] out,
-                     int[:, :, ::1] argmax, Py_ssize_t HH, Py_ssize_t WW, Py_ssize_t stride):
-    """Write each window's largest pixel, and its place hh * WW + ww in the window.
-
-    x (planes, H, W), out and argmax (planes, OH, OW).  The first of equal pixels counts, and a
-    NaN counts as larger than any number.
-    """
-    cdef Py_ssize_t planes = out.shape[0], OH = out.shape[1], OW = out.shape[2]
-    cdef Py_ssize_t p, oh, ow, hh, ww, h, w
-    cdef int best
-    cdef floating largest, value
-    with nogil:
-        for p in range(planes):
-            for oh in range(OH):
-                h = oh * stride
-                for ow in range(OW):
-                    w = ow * stride
-                    largest = x[p, h, w]
-                    best = 0
-                    for hh in range(HH):
-                        for ww in range(WW):
-                            value = x[p, h + hh, w + ww]
-                            if value > largest or (value != value and largest == largest):
-                                largest = value
-                                best = <int>(hh * WW + ww)
-                    out[p, oh, ow] = largest
-                    argmax[p, oh, ow] = best
-
-
-def max_pool_backward(const floating[:, :, ::1] dout, const int[:, :, ::1] argmax,
-                      floating[:, :, ::1] dx, Py_ssize_t HH, Py_ssize_t WW, Py_ssize_t stride):
-    """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax."""
-    cdef Py_ssize_t planes = dout.shape[0], OH = dout.shape[1], OW = dout.shape[2]
-    cdef Py_ssize_t p, oh, ow, h, w, place
-    with nogil:
-        for p in range(planes):
-            for h in range(dx.shape[1]):
-                for w in range(dx.shape[2]):
-                    dx[p, h, w] = 0
-            for oh in range(OH):
-                for ow in range(OW):
-                    place = argmax[p, oh, ow]
-                    h = oh * stride + place // WW
-                    w = ow * stride + place % WW
-                    dx[p, h, w] += dout[p, oh, ow]
-
-
-def add_scaled(floating[::1] y, double a, const floating[::1] x):
-    """Add a * x to y."""
-    cdef floating factor = <floating>a
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(y.shape[0]):
-            y[i] += factor * x[i]
-
-
-def sgd(floating[::1] w, const floating[::1] dw, double learning_rate):
-    """Step w by stochastic gradient descent."""
-    add_scaled(w, -learning_rate, dw)
-
-
-def sgd_momentum(floating[::1] w, const floating[::1] dw, floating[::1] velocity,
-                 double learning_rate, double momentum):
-    """Step w and velocity by gradient descent with momentum."""
-    cdef floating rate = <floating>learning_rate, decay = <floating>momentum
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(w.shape[0]):
-            velocity[i] = decay * velocity[i] - rate * dw[i]
-            w[i] += velocity[i]
-
-
-def nesterov_momentum(floating[::1] w, const floating[::1] dw, floating[::1] velocity,
-                      double learning_rate, double momentum):
-    """Step w and velocity by gradient descent with Nesterov momentum."""
-    cdef floating rate = <floating>learning_rate, decay = <floating>momentum
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(w.shape[0]):
-            velocity[i] = decay * velocity[i] - rate * dw[i]
-            w[i] += decay * velocity[i] - rate * dw[i]
-
-
-def rmsprop(floating[::1] w, const floating[::1] dw, floating[::1] cache, double learning_rate,
-            double decay_rate, double epsilon):
-    """Step w and cache by RMSProp."""
-    cdef floating rate = <floating>learning_rate, small = <floating>epsilon
-    cdef floating keep = <floating>decay_rate, add = <floating>(1 - decay_rate)
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(w.shape[0]):
-            cache[i] = keep * cache[i] + add * dw[i] * dw[i]
-            w[i] -= rate * dw[i] / (<floating>sqrt(cache[i]) + small)
-
-
-def adam(floating[::1] w, const floating[::1] dw, floating[::1] m, floating[::1] v,
-         double learning_rate, double beta1, double beta2, double epsilon, Py_ssize_t t):
-    """Step w, m and v by Adam; t counts this step from one."""
-    cdef floating rate = <floating>(learning_rate / (1 - beta1 ** t))
-    cdef floating root = <floating>(1 / sqrt(1 - beta2 ** t)), small = <floating>epsilon
-    cdef floating keep1 = <floating>beta1, add1 = <floating>(1 - beta1)
-    cdef floating keep2 = <floating>beta2, add2 = <floating>(1 - beta2)
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(w.shape[0]):
-            m[i] = keep1 * m[i] + add1 * dw[i]
-            v[i] = keep2 * v[i] + add2 * dw[i] * dw[i]
-            w[i] -= rate * m[i] / (<floating>sqrt(v[i]) * root + small)

@@ -4,7 +4,7 @@
 read.  A sandwich takes x, then the weights of all its stages in order, then their options in order;
 its backward pass returns dx and the gradients of the weights in the same order.
 
-The fast convolution and pooling are used.  Everything in `cs231n.layers` and `cs231n.fast_layers`
+The fast layers are used; a convolution applies a relu that follows it by itself.  Everything in `cs231n.layers` and `cs231n.fast_layers`
 can be imported from here as well.
 """
 
@@ -24,6 +24,7 @@ _OWN = [
     "AFFINE",
     "BATCHNORM",
     "CONV",
+    "CONV_RELU",
     "DROPOUT",
     "LAYERNORM",
     "POOL",
@@ -272,17 +273,23 @@ def _backward_text(stages: Sequence[Stage], weights: Sequence[str]) -> str:
     )
 
 
-AFFINE = Stage("affine", layers.affine_forward, layers.affine_backward, ("w", "b"))
-RELU = Stage("relu", layers.relu_forward, layers.relu_backward)
+AFFINE = Stage(
+    "affine", fast_layers.affine_forward_fast, fast_layers.affine_backward_fast, ("w", "b")
+)
+RELU = Stage("relu", fast_layers.relu_forward_fast, fast_layers.relu_backward_fast)
 BATCHNORM = Stage(
     "bn",
-    layers.batchnorm_forward,
-    layers.batchnorm_backward_alt,
+    fast_layers.batchnorm_forward_fast,
+    fast_layers.batchnorm_backward_fast,
     ("gamma", "beta"),
     ("bn_param",),
 )
 LAYERNORM = Stage(
-    "ln", layers.layernorm_forward, layers.layernorm_backward, ("gamma", "beta"), ("ln_param",)
+    "ln",
+    fast_layers.layernorm_forward_fast,
+    fast_layers.layernorm_backward_fast,
+    ("gamma", "beta"),
+    ("ln_param",),
 )
 DROPOUT = Stage(
     "dropout", layers.dropout_forward, layers.dropout_backward, options=("dropout_param",)
@@ -294,6 +301,13 @@ CONV = Stage(
     ("w", "b"),
     ("conv_param",),
 )
+CONV_RELU = Stage(
+    "conv_relu",
+    fast_layers.conv_relu_forward_fast,
+    fast_layers.conv_relu_backward_fast,
+    ("w", "b"),
+    ("conv_param",),
+)
 POOL = Stage(
     "pool",
     fast_layers.max_pool_forward_fast,
@@ -302,15 +316,15 @@ POOL = Stage(
 )
 SPATIAL_BATCHNORM = Stage(
     "bn",
-    layers.spatial_batchnorm_forward,
-    layers.spatial_batchnorm_backward,
+    fast_layers.spatial_batchnorm_forward_fast,
+    fast_layers.spatial_batchnorm_backward_fast,
     ("gamma", "beta"),
     ("bn_param",),
 )
 SPATIAL_GROUPNORM = Stage(
     "gn",
-    layers.spatial_groupnorm_forward,
-    layers.spatial_groupnorm_backward,
+    fast_layers.spatial_groupnorm_forward_fast,
+    fast_layers.spatial_groupnorm_backward_fast,
     ("gamma", "beta"),
     ("G", "gn_param"),
 )
@@ -324,9 +338,9 @@ affine_bn_relu_dropout_forward, affine_bn_relu_dropout_backward = sandwich(
 affine_ln_relu_dropout_forward, affine_ln_relu_dropout_backward = sandwich(
     AFFINE, LAYERNORM, RELU, DROPOUT
 )
-conv_relu_forward, conv_relu_backward = sandwich(CONV, RELU)
+conv_relu_forward, conv_relu_backward = sandwich(CONV_RELU)
 conv_bn_relu_forward, conv_bn_relu_backward = sandwich(CONV, SPATIAL_BATCHNORM, RELU)
-conv_relu_pool_forward, conv_relu_pool_backward = sandwich(CONV, RELU, POOL)
+conv_relu_pool_forward, conv_relu_pool_backward = sandwich(CONV_RELU, POOL)
 conv_bn_relu_pool_forward, conv_bn_relu_pool_backward = sandwich(
     CONV, SPATIAL_BATCHNORM, RELU, POOL
 )

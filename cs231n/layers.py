@@ -85,7 +85,7 @@ def affine_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndar
     where = "affine_forward"
     x, w, b = checks.float_arrays(where, x=x, w=w, b=b)
     checks.shapes(where, x=(x, "N ..."), w=(w, "D M"), b=(b, "M"))
-    rows = _rows(where, x, w)
+    rows = checks.rows(where, x, w)
     return rows @ w + b, AffineCache(x, w, b)
 
 
@@ -122,22 +122,11 @@ def affine_backward(
     where = "affine_backward"
     x, w, b = checks.cache(where, cache, AffineCache)
     dout = checks.upstream(where, dout, (len(x), w.shape[1]))
-    rows = _rows(where, x, w)
+    rows = checks.rows(where, x, w)
     dx = keep_dtype(dout @ w.T, x).reshape(x.shape) if need_dx else None
     dw = rows.T @ dout  # (D, M)
     db = dout.sum(axis=0)  # (M,)
     return dx, keep_dtype(dw, w), keep_dtype(db, b)
-
-
-def _rows(where: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Flatten each sample of x (N, d1, ..., dk) to a row, (N, D), to be multiplied by w (D, M)."""
-    D = int(np.prod(x.shape[1:]))
-    if w.shape[0] != D:
-        raise ValueError(
-            f"{where}: x has {D} inputs for each sample but w has {w.shape[0]} rows"
-            f" (x {x.shape}, w {w.shape}; expected x (N, d1, ..., dk), w (d1 * ... * dk, M))"
-        )
-    return x.reshape(len(x), D)
 
 
 class ReluCache(NamedTuple):
@@ -341,7 +330,7 @@ def batchnorm_forward(
     where = "batchnorm_forward"
     x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
     checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D"))
-    mode, eps, momentum, running_mean, running_var = _bn_options(where, bn_param, x)
+    mode, eps, momentum, running_mean, running_var = checks.bn_options(where, bn_param, x)
 
     if mode == "train":
         x_hat, mean, var, std = _normalise(x, eps, axis=0)
@@ -462,36 +451,6 @@ def _normalise_backward(
     return (dx_hat - mean - x_hat * along) / np.expand_dims(std, axis)
 
 
-def _eps(where: str, param: Mapping[str, Any]) -> float:
-    """Return the option 'eps', by default 1e-5."""
-    return checks.number(where, "eps", param.get("eps", 1e-5), 0, low_open=True)
-
-
-def _bn_options(
-    where: str, bn_param: MutableMapping[str, Any], x: np.ndarray
-) -> tuple[str, float, float, np.ndarray, np.ndarray]:
-    """Return mode, eps, momentum, running mean and variance; the statistics are zeros at first."""
-    bn_param = checks.options(where, "bn_param", bn_param)
-    mode, eps = checks.mode(where, bn_param), _eps(where, bn_param)
-    momentum = checks.number(where, "momentum", bn_param.get("momentum", 0.9), 0, 1)
-    if mode == "train" and 0 in (len(x), *x.shape[2:]):
-        raise ValueError(f"{where}: x has shape {x.shape}; expected at least one sample")
-    running_mean = _running(where, bn_param, "running_mean", x)
-    running_var = _running(where, bn_param, "running_var", x)
-    return mode, eps, momentum, running_mean, running_var
-
-
-def _running(
-    where: str, bn_param: MutableMapping[str, Any], name: str, x: np.ndarray
-) -> np.ndarray:
-    """Return a running statistic of axis 1 of x, which is zeros at first."""
-    if name not in bn_param:
-        bn_param[name] = np.zeros(x.shape[1], x.dtype)
-    (running,) = checks.float_arrays(where, **{name: bn_param[name]})
-    checks.exact_shape(where, name, running, x.shape[1:2])
-    return running
-
-
 class LayerNormCache(NamedTuple):
     """x_hat (N, D) normalised input, gamma (D,), beta (D,), std (N,)."""
 
@@ -533,10 +492,9 @@ def layernorm_forward(
     """
     where = "layernorm_forward"
     x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    D = checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D"))["D"]
-    if D == 0:
-        raise ValueError(f"{where}: x has shape {x.shape}; expected at least one input")
-    eps = _eps(where, checks.options(where, "ln_param", ln_param))
+    checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D"))
+    checks.groups(where, x, 1)
+    eps = checks.eps(where, checks.options(where, "ln_param", ln_param))
     x_hat, _, _, std = _normalise(x, eps, axis=1)
     return gamma * x_hat + beta, LayerNormCache(x_hat, gamma, beta, std)
 
@@ -893,7 +851,7 @@ def spatial_batchnorm_forward(
     where = "spatial_batchnorm_forward"
     x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
     checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "C"), beta=(beta, "C"))
-    _bn_options(where, bn_param, x)  # here already, so that a message names this function
+    checks.bn_options(where, bn_param, x)  # here already, so that a message names this function
     rows, cache = batchnorm_forward(_pixels_as_rows(x), gamma, beta, bn_param)
     return _rows_as_pixels(rows, x.shape), SpatialBatchNormCache(cache, x.shape)
 
@@ -985,12 +943,8 @@ def spatial_groupnorm_forward(
     x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
     sizes = checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "1 C 1 1"), beta=(beta, "1 C 1 1"))
     N, C, H, W = sizes["N"], sizes["C"], sizes["H"], sizes["W"]
-    G = checks.integer(where, "G", G, least=1)
-    if C % G or not C * H * W:
-        raise ValueError(
-            f"{where}: x has shape {x.shape} and G is {G}; expected C > 0 channels, divisible by G"
-        )
-    eps = _eps(where, checks.options(where, "gn_param", gn_param))
+    G = checks.groups(where, x, G)
+    eps = checks.eps(where, checks.options(where, "gn_param", gn_param))
 
     groups = x.reshape(N * G, C // G * H * W)
     x_hat, _, _, std = _normalise(groups, eps, axis=1)

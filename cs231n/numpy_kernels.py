@@ -1,71 +1,241 @@
-"""The loops of `cs231n.im2col_cython` in NumPy, for machines without the compiled extension.
+"""The kernels of `cs231n.native` in NumPy, for machines without the compiled extension.
 
-Same names, arguments and results: C-contiguous arrays of one dtype come in, nothing is checked.
-C channels, H, W image, HH, WW window, OH, OW output map.
+Same names, arguments and results: C-contiguous arrays of one dtype come in, results are written
+into arrays that the caller made, nothing is checked.  The letters are those of `cs231n.layers`.
+
+A convolution is a matrix product here (im2col): the windows of one image are laid side by side in
+a buffer that serves all images and so stays in the processor's cache, and are multiplied by the
+filters straight into the output.  The backward pass makes the columns again, for that is cheaper
+than keeping them (Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for
+Document Processing, 2006).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from cs231n.im2col import Window, add_windows
 
-__all__ = ["add_scaled", "col2im", "im2col", "max_pool_backward", "max_pool_forward"]
+__all__ = [
+    "add_scaled",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "conv_dw",
+    "conv_dx",
+    "conv_forward",
+    "group_norm_backward",
+    "group_norm_forward",
+    "max_pool_backward",
+    "max_pool_forward",
+    "relu_backward",
+    "relu_forward",
+    "softmax_loss",
+]
 
 
-def im2col(
-    x: np.ndarray, cols: np.ndarray, HH: int, WW: int, stride: int, pad: int, OH: int, OW: int
+def conv_forward(
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray,
+    out: np.ndarray,
+    window: Window,
+    relu: bool = False,
 ) -> None:
-    """Write the columns (C * HH * WW, OH * OW) of one image x (C, H, W)."""
-    window = Window(HH, WW, stride, pad)
-    windows = window.view(window.pad_image(x))  # (C, OH, OW, HH, WW)
-    cols.reshape(len(x), HH, WW, OH, OW)[...] = windows.transpose(0, 3, 4, 1, 2)
+    """Write the output (N, F, OH, OW) of a convolution, with the relu applied if asked for."""
+    filters, maps = _as_matrices(w, out)
+    for n, cols in enumerate(_columns(x, out, window)):
+        np.matmul(filters, cols, out=maps[n])
+        maps[n] += b[:, None]
+        if relu:
+            np.maximum(maps[n], 0, out=maps[n])
 
 
-def col2im(
-    cols: np.ndarray, x: np.ndarray, HH: int, WW: int, stride: int, pad: int, OH: int, OW: int
+def conv_dw(
+    x: np.ndarray, dout: np.ndarray, dw: np.ndarray, db: np.ndarray, window: Window
 ) -> None:
-    """Write the sums of the columns (C * HH * WW, OH * OW) over the pixels of x (C, H, W)."""
-    window = Window(HH, WW, stride, pad)
-    C, H, W = x.shape
-    padded = np.zeros((C, H + 2 * pad, W + 2 * pad), x.dtype)
-    add_windows(cols.reshape(C, HH, WW, OH, OW), padded, window)
-    x[...] = window.crop(padded)
+    """Write the gradients of the filters and biases: ``dw = dout @ cols.T`` over all images."""
+    dfilters, dmaps = _as_matrices(dw, dout)
+    dfilters[...] = 0
+    for n, cols in enumerate(_columns(x, dout, window)):
+        dfilters += dmaps[n] @ cols.T
+    db[...] = dmaps.sum(axis=2).sum(axis=0)  # the long contiguous axis first
 
 
-def max_pool_forward(
-    x: np.ndarray, out: np.ndarray, argmax: np.ndarray, HH: int, WW: int, stride: int
-) -> None:
-    """Write each window's largest pixel, and its place hh * WW + ww in the window.
+def conv_dx(w: np.ndarray, dout: np.ndarray, dx: np.ndarray, window: Window) -> None:
+    """Write the gradient of the images: ``dcols = w.T @ dout``, added back into each image."""
+    filters, dmaps = _as_matrices(w, dout)
+    C, H, W = dx.shape[1:]
+    windows = (C, window.HH, window.WW, *dout.shape[2:])
+    dcols = np.empty((filters.shape[1], dmaps.shape[2]), dx.dtype)
+    padded = np.empty((C, H + 2 * window.pad, W + 2 * window.pad), dx.dtype)
+    for n in range(len(dx)):
+        np.matmul(filters.T, dmaps[n], out=dcols)
+        padded[...] = 0
+        add_windows(dcols.reshape(windows), padded, window)
+        dx[n] = window.crop(padded)
+
+
+def _as_matrices(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return views (F, C * HH * WW) of filters and (N, F, OH * OW) of output maps."""
+    N, F, OH, OW = out.shape
+    return w.reshape(F, w[:1].size), out.reshape(N, F, OH * OW)
+
+
+def _columns(x: np.ndarray, out: np.ndarray, window: Window) -> Iterator[np.ndarray]:
+    """Yield the columns (C * HH * WW, OH * OW) of each image, in one buffer for all of them."""
+    C, H, W = x.shape[1:]
+    OH, OW = out.shape[2:]
+    padded = np.zeros((C, H + 2 * window.pad, W + 2 * window.pad), x.dtype)
+    windows = window.view(padded).transpose(0, 3, 4, 1, 2)  # (C, HH, WW, OH, OW)
+    cols = np.empty(windows.shape, x.dtype)
+    for image in x:
+        window.crop(padded)[...] = image
+        cols[...] = windows
+        yield cols.reshape(C * window.HH * window.WW, OH * OW)
+
+
+def max_pool_forward(x: np.ndarray, out: np.ndarray, argmax: np.ndarray, window: Window) -> None:
+    """Write each window's largest pixel, and its offset from the window's first pixel.
 
     x (planes, H, W), out and argmax (planes, OH, OW).  The first of equal pixels counts, and a
     NaN counts as larger than any number.
     """
-    window = Window(HH, WW, stride)
-    OH, OW = out.shape[1:]
-    rows, columns = window.positions(0, 0, OH, OW)
-    out[...] = x[:, rows, columns]
-    argmax[...] = 0
-    for place in range(1, HH * WW):
-        rows, columns = window.positions(*divmod(place, WW), OH, OW)
+    for index, (offset, rows, columns) in enumerate(_places(x, argmax, window)):
         value = x[:, rows, columns]
+        if index == 0:
+            out[...], argmax[...] = value, 0
+            continue
         # "not <=" instead of ">", so that a NaN wins; the second factor keeps the first NaN.
         larger = ~(value <= out) & (out == out)
         np.copyto(out, value, where=larger)
-        argmax[larger] = place
+        argmax[larger] = offset
 
 
-def max_pool_backward(
-    dout: np.ndarray, argmax: np.ndarray, dx: np.ndarray, HH: int, WW: int, stride: int
-) -> None:
+def max_pool_backward(dout: np.ndarray, argmax: np.ndarray, dx: np.ndarray, window: Window) -> None:
     """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax."""
-    window = Window(HH, WW, stride)
     dx[...] = 0
-    for place in range(HH * WW):
-        rows, columns = window.positions(*divmod(place, WW), *dout.shape[1:])
-        dx[:, rows, columns] += np.where(argmax == place, dout, 0)
+    for offset, rows, columns in _places(dx, argmax, window):
+        dx[:, rows, columns] += np.where(argmax == offset, dout, 0)
+
+
+def _places(
+    x: np.ndarray, argmax: np.ndarray, window: Window
+) -> Iterator[tuple[int, slice, slice]]:
+    """Yield each place of the window: its offset in argmax, and its pixels in the planes x.
+
+    An offset counts pixels of the image's rows, or of the window's own rows where it must fit
+    into a byte.
+    """
+    row = window.WW if argmax.dtype == np.uint8 else x.shape[2]
+    for hh in range(window.HH):
+        for ww in range(window.WW):
+            yield hh * row + ww, *window.positions(hh, ww, *argmax.shape[1:])
 
 
 def add_scaled(y: np.ndarray, a: float, x: np.ndarray) -> None:
     """Add a * x to y."""
     y += a * x
+
+
+def relu_forward(x: np.ndarray, out: np.ndarray) -> None:
+    """Write max(x, 0)."""
+    np.maximum(x, 0, out=out)
+
+
+def relu_backward(dout: np.ndarray, out: np.ndarray, dx: np.ndarray) -> None:
+    """Write dout where out is positive, zero elsewhere."""
+    dx[...] = 0
+    np.copyto(dx, dout, where=out > 0)
+
+
+def batch_norm_forward(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    out: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    eps: float,
+) -> None:
+    """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel."""
+    x.mean(axis=(0, 2), out=mean)
+    np.subtract(x, mean[:, None], out=out)
+    var[...] = np.einsum("ncp,ncp->c", out, out) / (x.size / len(var))
+    out *= (gamma / np.sqrt(var + eps))[:, None]
+    out += beta[:, None]
+
+
+def batch_norm_backward(
+    dout: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    dx: np.ndarray,
+    dgamma: np.ndarray,
+    dbeta: np.ndarray,
+    eps: float,
+) -> None:
+    """Write the gradients of x (N, C, pixels), gamma and beta."""
+    std, count = np.sqrt(var + eps), x.size / len(var)
+    x_hat = (x - mean[:, None]) / std[:, None]
+    dout.sum(axis=(0, 2), out=dbeta)
+    dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat)
+    np.subtract(dout, (dbeta / count)[:, None], out=dx)
+    dx -= x_hat * (dgamma / count)[:, None]
+    dx *= (gamma / std)[:, None]
+
+
+def group_norm_forward(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    out: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    eps: float,
+) -> None:
+    """Write the output, mean and variance (N * G,) of x (N, C, pixels), normalised by groups."""
+    rows = x.reshape(len(mean), -1)
+    rows.mean(axis=1, out=mean)
+    centred = rows - mean[:, None]
+    var[...] = np.einsum("rk,rk->r", centred, centred) / rows.shape[1]
+    centred /= np.sqrt(var + eps)[:, None]
+    np.multiply(centred.reshape(x.shape), gamma[:, None], out=out)
+    out += beta[:, None]
+
+
+def group_norm_backward(
+    dout: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    dx: np.ndarray,
+    dgamma: np.ndarray,
+    dbeta: np.ndarray,
+    eps: float,
+) -> None:
+    """Write the gradients of x (N, C, pixels), gamma and beta."""
+    std = np.sqrt(var + eps)[:, None]
+    x_hat = (x.reshape(len(mean), -1) - mean[:, None]) / std
+    dout.sum(axis=(0, 2), out=dbeta)
+    dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat.reshape(x.shape))
+    g = (dout * gamma[:, None]).reshape(x_hat.shape)
+    along = (g * x_hat).mean(axis=1, keepdims=True)
+    rows = (g - g.mean(axis=1, keepdims=True) - x_hat * along) / std
+    dx[...] = rows.reshape(x.shape)
+
+
+def softmax_loss(x: np.ndarray, y: np.ndarray, losses: np.ndarray, dx: np.ndarray) -> None:
+    """Write the loss of each row of scores x (N, C), and the gradient dx of their mean."""
+    shifted = x - x.max(axis=1, keepdims=True)
+    np.exp(shifted, out=dx)
+    total = dx.sum(axis=1, keepdims=True)
+    rows = np.arange(len(y))
+    losses[...] = np.log(total[:, 0]) - shifted[rows, y]
+    dx /= total
+    dx[rows, y] -= 1
+    dx /= len(y)

@@ -26,20 +26,7 @@ def assert_close(found, expected, looser=1.0, scale=None):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True)
 
 
-def available_kernels():
-    """Return the names of the kernels that are there."""
-    names, previous = [], backend.backend()
-    for name in backend.NAMES:
-        try:
-            backend.select(name)
-        except ImportError:
-            continue
-        names.append(name)
-    backend.select(previous)
-    return names
-
-
-KERNELS = available_kernels()
+KERNELS = backend.available()
 
 
 @pytest.fixture

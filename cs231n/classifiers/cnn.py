@@ -13,7 +13,7 @@ from cs231n import checks, fast_layers, layer_utils, layers
 from cs231n._reexport import reexport
 from cs231n.classifiers.network import Network, gaussian
 from cs231n.im2col import Window
-from cs231n.layer_utils import AFFINE, CONV, POOL, RELU
+from cs231n.layer_utils import AFFINE, CONV_RELU, POOL, RELU
 
 __all__, __getattr__ = reexport(__name__, ["ThreeLayerConvNet"], layers, layer_utils, fast_layers)
 
@@ -73,8 +73,7 @@ class ThreeLayerConvNet(Network):
         pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
         OH, OW = Window(size, size, **conv_param).output_size(where, H, W)
         OH, OW = Window.for_pool(where, pool_param).output_size(where, OH, OW)
-        self._add(CONV, conv_param, W1=draw(F, C, size, size), b1=np.zeros(F))
-        self._add(RELU)
+        self._add(CONV_RELU, conv_param, W1=draw(F, C, size, size), b1=np.zeros(F))
         self._add(POOL, pool_param)
         self._add(AFFINE, W2=draw(F * OH * OW, M), b2=np.zeros(M))
         self._add(RELU)

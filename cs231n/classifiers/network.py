@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cs231n import checks, fast_optim, storage
+from cs231n.fast_layers import softmax_loss_fast
 from cs231n.layer_utils import Stage, backward_through, forward_through
-from cs231n.layers import softmax_loss
 
 __all__ = ["Network"]
 
@@ -95,7 +95,7 @@ class Network:
         scores, caches = self.forward(X, "test" if y is None else "train")
         if y is None:
             return scores
-        loss, dscores = softmax_loss(scores, y)
+        loss, dscores = softmax_loss_fast(scores, y)
         dx, grads = self.backward(dscores, caches, need_dx)
         loss += self._add_regularisation(grads)
         if dx is not None:

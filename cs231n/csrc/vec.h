@@ -1,0 +1,66 @@
+/* Vectors of LANES elements of T, for the instruction set that the including file has set.
+ *
+ * Included once per element type; the including file defines T (the type), TNAME (its suffix),
+ * TBYTES (its size), ISA (the instruction set's suffix), VBYTES (bytes per vector; 0 without vector
+ * extensions) and VREGS (vector registers).
+ */
+#define GLUE_(a, b, c) a##_##b##_##c
+#define GLUE(a, b, c) GLUE_(a, b, c)
+#define FN(name) GLUE(name, TNAME, ISA)
+
+#if VBYTES
+#define LANES (VBYTES / TBYTES)
+typedef T FN(vec) __attribute__((vector_size(VBYTES)));
+/* The same vector at any address that suits one element. */
+typedef T FN(uvec) __attribute__((vector_size(VBYTES), aligned(sizeof(T)), may_alias));
+#define load(p) ((vec) * (const FN(uvec) *)(p))
+#define store(p, v) (*(FN(uvec) *)(p) = (v))
+#define splat(s) ((vec){0} + (s))
+
+/* What a comparison of vectors gives: -1 or 0 per lane. */
+typedef __typeof__((FN(vec)){0} < (FN(vec)){0}) FN(lanes);
+#define lanes FN(lanes)
+#define choose(mask, a, b) ((vec)(((lanes)(a) & (mask)) | ((lanes)(b) & ~(mask))))
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define shuffle(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define shuffle(a, b, ...) __builtin_shuffle(a, b, (lanes){__VA_ARGS__})
+#endif
+
+/* Of two vectors side by side: the even and the odd lanes, and the lanes taken in turns from the
+ * first halves and from the second halves. */
+#if LANES == 2
+#define EVEN 0, 2
+#define ODD 1, 3
+#define LOW 0, 2
+#define HIGH 1, 3
+#elif LANES == 4
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#elif LANES == 8
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+#else
+#define LANES 1
+typedef T FN(vec);
+#define load(p) (*(p))
+#define store(p, v) (*(p) = (v))
+#define splat(s) (s)
+#endif
+#define vec FN(vec)
+
+static inline T FN(root)(T x)
+{
+    return sizeof(T) == sizeof(float) ? (T)sqrtf((float)x) : (T)sqrt((double)x);
+}

@@ -1,0 +1,108 @@
+"""Memory that is used again: large arrays of a training step without fresh pages.
+
+The first touch of new memory costs a page fault for every 4 KiB, often more than the arithmetic.
+`empty` therefore takes its memory from blocks that earlier arrays have given back.  A block is
+given back when the last array (or view) that lives in it is gone, never before: an array that
+somebody holds is never overwritten.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+__all__ = ["clear", "empty", "scratch"]
+
+_ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_LEAST_BYTES = 1 << 16  # smaller arrays come from NumPy, whose allocator keeps such pages
+_MOST_BLOCKS = 64  # free blocks kept; a network has a few for each layer
+
+_free: list[np.ndarray] = []
+_lock = threading.Lock()
+_local = threading.local()
+
+
+class _Lease:
+    """The right to use a block; it ends, and the block is free, when no array refers to it."""
+
+    __slots__ = ("__array_interface__", "_block")
+
+    def __init__(self, block: np.ndarray) -> None:
+        self._block = block
+        self.__array_interface__ = block.__array_interface__
+
+    def __del__(self) -> None:
+        """Give the block back."""
+        # append is atomic, and a lock could be held by the very thread that collects garbage.
+        _free.append(self._block)
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return a new C-contiguous array of arbitrary content, in memory used before if possible.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    array : ndarray
+        Nothing else refers to its memory.
+    """
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LEAST_BYTES:
+        return np.empty(shape, dtype)
+    bytes_ = np.asarray(_Lease(_take(size)))
+    return bytes_[:size].view(dtype).reshape(shape)
+
+
+def _take(size: int) -> np.ndarray:
+    """Return the smallest free block that holds `size` bytes without wasting half, or a new one."""
+    with _lock:
+        fitting = [
+            (block.nbytes, index)
+            for index, block in enumerate(_free)
+            if size <= block.nbytes <= 2 * size
+        ]
+        if fitting:
+            return _free.pop(min(fitting)[1])
+        del _free[: max(len(_free) - _MOST_BLOCKS, 0)]
+    return _aligned(size)
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Return new bytes that start at a cache line."""
+    block = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % _ALIGNMENT
+    return block[start : start + size]
+
+
+def scratch(size: int) -> np.ndarray:
+    """Return at least `size` bytes for this thread's use until its next call.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+
+    Returns
+    -------
+    bytes : ndarray of uint8
+        Aligned to a cache line; the same memory at every call of a thread.
+    """
+    block = getattr(_local, "block", None)
+    if block is None or block.nbytes < size:
+        _local.block = block = _aligned(size)
+    return block
+
+
+def clear() -> None:
+    """Return the free blocks, and this thread's scratch memory, to the system."""
+    with _lock:
+        _free.clear()
+    _local.block = None

@@ -14,7 +14,11 @@ __all__ = ["add_scaled", "update"]
 
 
 def update(
-    rule: str | optim.Rule, w: np.ndarray, dw: np.ndarray, config: optim.Config
+    rule: str | optim.Rule,
+    w: np.ndarray,
+    dw: np.ndarray,
+    config: optim.Config,
+    l2: float = 0.0,
 ) -> np.ndarray:
     """Step the parameter w by an update rule, in place where a compiled twin serves.
 
@@ -28,6 +32,8 @@ def update(
         Gradient of the loss with respect to w.
     config : dict
         The rule's hyperparameters and state; its arrays may be overwritten.
+    l2 : float
+        ``l2 * w`` is added to the gradient on the way, which saves passes over memory.
 
     Returns
     -------
@@ -40,8 +46,10 @@ def update(
         As the rule of `cs231n.optim` does.
     """
     if isinstance(rule, str) and backend.backend() != "numpy" and _alike(w, dw):
-        _step_in_place(rule, w, dw, config)
+        _step_in_place(rule, w, dw, config, l2)
         return w
+    if l2:
+        dw = checks.keep_dtype(dw + l2 * w, dw)
     reference = optim.RULES[rule] if isinstance(rule, str) else rule
     next_w, new_config = reference(w, dw, config)
     if new_config is not config:
@@ -80,7 +88,9 @@ def _alike(w: np.ndarray, dw: np.ndarray) -> bool:
     )
 
 
-def _step_in_place(rule: str, w: np.ndarray, dw: np.ndarray, config: optim.Config) -> None:
+def _step_in_place(
+    rule: str, w: np.ndarray, dw: np.ndarray, config: optim.Config, l2: float
+) -> None:
     """Step w and the arrays of the config by the compiled kernel of the rule's name."""
     values = optim.hyperparameters(rule, config)
     for name in optim.STATE[rule]:
@@ -89,4 +99,4 @@ def _step_in_place(rule: str, w: np.ndarray, dw: np.ndarray, config: optim.Confi
     steps = [optim.count_step(rule, config)] if rule == "adam" else []
     arrays = [w, np.ascontiguousarray(dw), *(config[name] for name in optim.STATE[rule])]
     kernel = getattr(backend.kernels(), rule)
-    kernel(*(array.reshape(-1) for array in arrays), *values, *steps)
+    kernel(*(array.reshape(-1) for array in arrays), *values, *steps, l2)

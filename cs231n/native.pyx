@@ -179,43 +179,44 @@ def add_scaled(floating[::1] y, double a, const floating[::1] x):
     sgd(y, x, -a)
 
 
-def sgd(floating[::1] w, const floating[::1] dw, double learning_rate):
-    """Step w by stochastic gradient descent."""
+def sgd(floating[::1] w, const floating[::1] dw, double learning_rate, double l2=0):
+    """Step w by stochastic gradient descent; as in all rules, l2 * w is added to dw."""
     cdef int threads = get_num_threads()
     with nogil:
-        call_sgd(w.shape[0], &w[0], &dw[0], &w[0], learning_rate, 0.0, threads)
+        call_sgd(w.shape[0], &w[0], &dw[0], &w[0], learning_rate, l2, threads)
 
 
 def sgd_momentum(floating[::1] w, const floating[::1] dw, floating[::1] velocity,
-                 double learning_rate, double momentum, bint nesterov=False):
+                 double learning_rate, double momentum, double l2=0, bint nesterov=False):
     """Step w and velocity by gradient descent with momentum."""
     cdef int threads = get_num_threads()
     with nogil:
         call_momentum(w.shape[0], &w[0], &dw[0], &w[0], &velocity[0], learning_rate, momentum,
-                      <int>nesterov, 0.0, threads)
+                      <int>nesterov, l2, threads)
 
 
-def nesterov_momentum(w, dw, velocity, learning_rate, momentum):
+def nesterov_momentum(w, dw, velocity, learning_rate, momentum, l2=0):
     """Step w and velocity by gradient descent with Nesterov momentum."""
-    sgd_momentum(w, dw, velocity, learning_rate, momentum, True)
+    sgd_momentum(w, dw, velocity, learning_rate, momentum, l2, True)
 
 
 def rmsprop(floating[::1] w, const floating[::1] dw, floating[::1] cache, double learning_rate,
-            double decay_rate, double epsilon):
+            double decay_rate, double epsilon, double l2=0):
     """Step w and cache by RMSProp."""
     cdef int threads = get_num_threads()
     with nogil:
         call_rmsprop(w.shape[0], &w[0], &dw[0], &w[0], &cache[0], learning_rate, decay_rate,
-                     epsilon, 0.0, threads)
+                     epsilon, l2, threads)
 
 
 def adam(floating[::1] w, const floating[::1] dw, floating[::1] m, floating[::1] v,
-         double learning_rate, double beta1, double beta2, double epsilon, double t):
+         double learning_rate, double beta1, double beta2, double epsilon, double t,
+         double l2=0):
     """Step w, m and v by Adam; t counts this step from one."""
     cdef int threads = get_num_threads()
     with nogil:
         call_adam(w.shape[0], &w[0], &dw[0], &w[0], &m[0], &v[0], learning_rate, beta1, beta2,
-                  epsilon, t, 0.0, threads)
+                  epsilon, t, l2, threads)
 
 
 def relu_forward(const floating[::1] x, floating[::1] out):

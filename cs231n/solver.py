@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checks, fast_optim, optim, storage
+from cs231n import checks, fast_optim, optim, storage, workspace
+from cs231n.classifiers.network import Network
 
 __all__ = ["DivergedError", "Solver"]
 
@@ -129,6 +130,8 @@ class Solver:
         self.replace = replace
         self.progress = progress
         self._rng = np.random if rng is None else rng
+        # A model with a loss of its own may know nothing of this option of ours.
+        self._folds_l2 = getattr(type(model), "loss", None) is Network.loss
         self._reset()
 
     def _reset(self) -> None:
@@ -201,13 +204,19 @@ class Solver:
     def _step(self) -> None:
         """Make one update of the parameters from one minibatch."""
         batch = self._next_batch()
-        loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
+        X, y = _take(self.X_train, batch), self.y_train[batch]
+        if self._folds_l2:
+            loss, grads = self.model.loss(X, y, l2_gradient=False)
+            l2 = self.model.l2_strengths()
+        else:
+            (loss, grads), l2 = self.model.loss(X, y), {}
         self._refuse_divergence(loss)
         self.loss_history.append(float(loss))
         for name, w in self.model.params.items():
             if self._owned.get(name) is not w:
                 w = np.array(w, order="C")
-            w = fast_optim.update(self.update_rule, w, grads[name], self.optim_configs[name])
+            config = self.optim_configs[name]
+            w = fast_optim.update(self.update_rule, w, grads[name], config, l2.get(name, 0.0))
             self.model.params[name] = self._owned[name] = w
 
     def _next_batch(self) -> np.ndarray:
@@ -366,6 +375,13 @@ def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
         return update_rule
     known = ", ".join(sorted(optim.RULES))
     raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")
+
+
+def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """Return the samples of a batch, in memory that is used again."""
+    out = workspace.empty((len(batch), *X.shape[1:]), X.dtype)
+    # "clip" lets NumPy write straight into out; the indices are in range.
+    return np.take(X, batch, axis=0, out=out, mode="clip")
 
 
 def _sample_count(name: str, value: int | None) -> int | None:

@@ -68,7 +68,13 @@ class Network:
             self.params[name] = weight.astype(self.dtype)
         self._layers.append(Layer(stage, tuple(weights), options))
 
-    def loss(self, X: np.ndarray, y: np.ndarray | None = None, need_dx: bool = False) -> Any:
+    def loss(
+        self,
+        X: np.ndarray,
+        y: np.ndarray | None = None,
+        need_dx: bool = False,
+        l2_gradient: bool = True,
+    ) -> Any:
         """Compute the scores, or the loss and its gradients.
 
         Parameters
@@ -79,6 +85,9 @@ class Network:
             Labels.  Without labels the network runs in test mode, with labels in train mode.
         need_dx : bool
             Whether the gradients include 'X', that of the images; it costs extra time.
+        l2_gradient : bool
+            Whether the gradients include that of the L2 term.  The Solver leaves it to the update
+            rules, which add it while they have the weights at hand.
 
         Returns
         -------
@@ -97,10 +106,25 @@ class Network:
             return scores
         loss, dscores = softmax_loss_fast(scores, y)
         dx, grads = self.backward(dscores, caches, need_dx)
-        loss += self._add_regularisation(grads)
+        for name, strength in self.l2_strengths().items():
+            weight = self.params[name]
+            loss += 0.5 * strength * sum_of_squares(weight)
+            if l2_gradient:
+                grads[name] = fast_optim.add_scaled(grads[name], strength, weight)
         if dx is not None:
             grads["X"] = dx
         return loss, grads
+
+    def l2_strengths(self) -> dict[str, float]:
+        """Return the strength of L2 regularisation of each parameter that has any."""
+        if self.reg == 0:
+            return {}
+        return {
+            name: float(self.reg)
+            for layer in self._layers
+            for name, role in zip(layer.weights, layer.stage.weights)
+            if role == "w"
+        }
 
     def forward(self, X: np.ndarray, mode: str = "test") -> tuple[np.ndarray, tuple[Any, ...]]:
         """Compute the scores (N, C) of images X, and the caches that `backward` needs.
@@ -167,19 +191,6 @@ class Network:
             for name, gradient in zip(layer.weights, dweights)
         }
         return (dx if need_dx else None), grads
-
-    def _add_regularisation(self, grads: dict[str, np.ndarray]) -> float:
-        """Add the gradient of the L2 term to that of every weight W, and return the term."""
-        if self.reg == 0:
-            return 0.0
-        squares = 0.0
-        for layer in self._layers:
-            for name, role in zip(layer.weights, layer.stage.weights):
-                if role == "w":
-                    weight = self.params[name]
-                    squares += sum_of_squares(weight)
-                    grads[name] = fast_optim.add_scaled(grads[name], float(self.reg), weight)
-        return 0.5 * float(self.reg) * squares
 
     def save(self, fname: str | os.PathLike[str]) -> Path:
         """Write parameters and running statistics to a `.npz` file.

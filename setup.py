@@ -27,8 +27,8 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
-# Without errno and traps, square roots and comparisons are vectorised.  No flag names an instruction
-# set: the sources in csrc choose it themselves, and the package chooses among them at run time.
+# Without errno and traps, square roots and comparisons are vectorised.  No flag names an
+# instruction set: the sources in csrc do, and the package chooses among them at run time.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
 

@@ -4,8 +4,8 @@
 read.  A sandwich takes x, then the weights of all its stages in order, then their options in order;
 its backward pass returns dx and the gradients of the weights in the same order.
 
-The fast layers are used; a convolution applies a relu that follows it by itself.  Everything in `cs231n.layers` and `cs231n.fast_layers`
-can be imported from here as well.
+The fast layers are used, and a convolution applies the relu that follows it while it stores its
+results.  Everything in `cs231n.layers` and `cs231n.fast_layers` can be imported from here as well.
 """
 
 from __future__ import annotations

@@ -7,14 +7,13 @@ import difflib
 import inspect
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from cs231n import checks, fast_optim, optim, storage, workspace
-from cs231n.classifiers.network import Network
 
 __all__ = ["DivergedError", "Solver"]
 
@@ -130,8 +129,6 @@ class Solver:
         self.replace = replace
         self.progress = progress
         self._rng = np.random if rng is None else rng
-        # A model with a loss of its own may know nothing of this option of ours.
-        self._folds_l2 = getattr(type(model), "loss", None) is Network.loss
         self._reset()
 
     def _reset(self) -> None:
@@ -205,7 +202,7 @@ class Solver:
         """Make one update of the parameters from one minibatch."""
         batch = self._next_batch()
         X, y = _take(self.X_train, batch), self.y_train[batch]
-        if self._folds_l2:
+        if _can_leave_l2(self.model.loss):
             loss, grads = self.model.loss(X, y, l2_gradient=False)
             l2 = self.model.l2_strengths()
         else:
@@ -375,6 +372,14 @@ def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
         return update_rule
     known = ", ".join(sorted(optim.RULES))
     raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")
+
+
+def _can_leave_l2(loss: Callable[..., Any]) -> bool:
+    """Tell whether a loss can leave the gradient of its L2 term to the update rules.
+
+    Networks of this package can; a user's own loss, in a class or put on the model, need not.
+    """
+    return "l2_gradient" in inspect.signature(loss, follow_wrapped=False).parameters
 
 
 def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:

@@ -415,6 +415,20 @@ def test_loss_leaves_the_parameters_alone(network, rng):
         np.testing.assert_array_equal(first[name], kept[name])
 
 
+def test_large_results_are_not_overwritten_by_later_calls(rng):
+    """Small arrays come from NumPy anyway; memory that is used again serves large ones."""
+    model = ThreeLayerConvNet(reg=0.1)
+    X, y = rng.standard_normal((30, 3, 32, 32)), rng.integers(10, size=30)
+    _, grads = model.loss(X, y, need_dx=True)
+    held = {"scores": model.loss(X), **grads}
+    copies = {name: array.copy() for name, array in held.items()}
+    for scale in (2, 3):
+        model.loss(scale * X, y, need_dx=True)
+        model.loss(scale * X)
+    for name, array in copies.items():
+        np.testing.assert_array_equal(held[name], array, err_msg=name)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_reg_may_be_set_afterwards_and_acts_on_weights_only(network, dtype, rng):
     build, shape = network

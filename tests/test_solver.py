@@ -536,7 +536,8 @@ def test_fast_and_reference_rules_give_the_same_run(rule, dtype, rng):
         runs.append((solver, model))
     backend.select(previous)
     (fast, fast_model), (reference, reference_model) = runs
-    close = {"rtol": 1e-4, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-12}
+    # Adam and RMSProp divide by small roots, which makes more of float32's rounding.
+    close = {"rtol": 1e-3, "atol": 2e-5} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-12}
     np.testing.assert_allclose(fast.loss_history, reference.loss_history, **close)
     for name, w in reference_model.params.items():
         assert fast_model.params[name].dtype == dtype
@@ -798,6 +799,42 @@ def test_a_users_own_model_is_trained(rule, rng):
     solver.train()
     assert solver.best_val_acc > 0.8
     assert all(type(loss) is float for loss in solver.loss_history)
+
+
+def test_a_loss_that_is_put_on_the_model_itself_is_called(rng):
+    model, plain = small_net(reg=0.1), small_net(reg=0.1)
+    data, calls, losses = images(rng), [], []
+    loss = model.loss
+
+    def counted(X, y=None):
+        calls.append(y)
+        return loss(X, y)
+
+    for one in (model, plain):
+        solver = Solver(one, data, batch_size=20, num_epochs=2, verbose=False)
+        if one is model:
+            model.loss = counted
+        np.random.seed(1)
+        solver.train()
+        losses.append(solver.loss_history)
+    assert sum(y is not None for y in calls) == 6
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
+
+
+def test_minibatches_that_a_model_keeps_are_not_overwritten():
+    class Keeping(Scripted):
+        def loss(self, X, y=None):
+            if y is not None:
+                kept.append((X, y))
+            return super().loss(X, y)
+
+    kept = []
+    X = np.repeat(np.arange(40.0)[:, None], 4000, axis=1)  # large enough for memory used again
+    data = {"X_train": X, "y_train": np.arange(40), "X_val": X[:4], "y_val": np.ones(4, int)}
+    Solver(Keeping([1.0] * 9), data, batch_size=10, num_epochs=2, verbose=False).train()
+    assert len(kept) == 8
+    for batch, labels in kept:
+        np.testing.assert_array_equal(batch, np.repeat(labels[:, None], 4000, axis=1))
 
 
 def test_checkpoints_can_be_read(tmp_path, capsys, rng):

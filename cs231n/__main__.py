@@ -1,0 +1,56 @@
+"""The command line: ``python -m cs231n train | check | bench | download``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cs231n import __version__
+from cs231n.commands import bench, check, download, train
+
+__all__ = ["main"]
+
+_COMMANDS = {"train": train, "check": check, "bench": bench, "download": download}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words of the command line; those that Python was started with by default.
+
+    Returns
+    -------
+    status : int
+        0 if all went well, 1 if the command failed, 2 for a wrong command line, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(
+        prog="cs231n", description="Neural network layers to read, gradient-check and train."
+    )
+    parser.add_argument("--version", action="version", version=f"cs231n {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in _COMMANDS.items():
+        text = (module.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        module.add_options(command)
+    options = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[options.command].run(options)
+    except KeyboardInterrupt:
+        print("cs231n: interrupted", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, ArithmeticError) as error:
+        print(f"cs231n {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Agreement and time of competitors: several implementations of one computation."""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Contest", "Times", "load_torch", "measure", "require_agreement"]
+
+Contest = Mapping[str, Callable[[], Any]]
+
+# Threads of BLAS and OpenMP go on spinning after their work and would slow the next competitor.
+_PAUSE = 0.03  # seconds
+_SLOW = frozenset({"naive", "numpy"})
+_SLOW_ROUNDS = 3
+
+
+class Times(NamedTuple):
+    """Median and minimum of a competitor's times, in seconds."""
+
+    median: float
+    least: float
+
+
+def load_torch() -> Any:
+    """Return PyTorch, or None where it is not installed."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError:
+        return None
+
+
+def require_agreement(title: str, contest: Contest, tolerance: float) -> None:
+    """Run every competitor once and compare its results with those of the first.
+
+    Parameters
+    ----------
+    title : str
+        What is computed, for the message.
+    contest : mapping of str to callable
+        Each returns an array, or a tuple of arrays, of NumPy or PyTorch.
+    tolerance : float
+        Bound on the largest difference, relative to the largest number.
+
+    Raises
+    ------
+    ArithmeticError
+        If results differ in number, in shape or by more than the tolerance.
+    """
+    results = {name: _arrays(run()) for name, run in contest.items()}
+    reference, expected = next(iter(results.items()))
+    for name, found in results.items():
+        shapes, wanted = ([array.shape for array in arrays] for arrays in (found, expected))
+        if shapes != wanted:
+            raise ArithmeticError(f"{title}: {name} gives {shapes}; {reference} gives {wanted}")
+        for one, other in zip(expected, found):
+            error = np.abs(one - other).max() / max(np.abs(one).max(), np.finfo(one.dtype).tiny)
+            if not error < tolerance:
+                raise ArithmeticError(f"{title}: {name} differs from {reference} by {error:.1e}")
+
+
+def _arrays(result: Any) -> list[np.ndarray]:
+    """Return copies of a result, one array or several, which a later step may overwrite."""
+    results = result if isinstance(result, tuple) else (result,)
+    return [np.array(array) for array in results]
+
+
+def measure(contest: Contest, rounds: int) -> dict[str, Times]:
+    """Time the competitors in turn, every second round in reverse order.
+
+    Each run follows a pause, in which other threads fall asleep, and a run that is not timed.  The
+    slow competitors, 'naive' and 'numpy', do without the latter and run three times at most.
+
+    Parameters
+    ----------
+    contest : mapping of str to callable
+        Competitors by name.
+    rounds : int
+        Times that each is run, at least one.
+
+    Returns
+    -------
+    times : dict of str to Times
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contest}
+    for index in range(rounds):
+        for name in list(contest)[:: -1 if index % 2 else 1]:
+            if name in _SLOW and index >= _SLOW_ROUNDS:
+                continue
+            time.sleep(_PAUSE)
+            if name not in _SLOW:
+                contest[name]()
+            seconds[name].append(_seconds(contest[name]))
+    return {name: Times(statistics.median(all_), min(all_)) for name, all_ in seconds.items()}
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    """Return the time of one run, the release of its results included."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

@@ -1,0 +1,218 @@
+"""Train a network and write a run folder with parameters, history and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cs231n import data_utils, optim, storage, vis_utils
+from cs231n.classifiers import FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
+from cs231n.commands.machine import describe
+from cs231n.solver import Solver
+
+__all__ = ["add_options", "run"]
+
+_MODELS = ("three-layer-conv", "fully-connected", "two-layer")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    add = parser.add_argument
+    add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
+    add(
+        "--data",
+        choices=("builtin", "cifar10"),
+        default="builtin",
+        help="the built-in glyphs, made on the fly, or the real CIFAR-10",
+    )
+    add("--data-dir", type=Path, help="folder of the CIFAR-10 batches")
+    add("--num-training", type=int, help="training samples; all by default")
+    add("--epochs", type=int, default=1, help="passes over the training samples")
+    add("--batch-size", type=int, default=50, help="samples in a minibatch")
+    add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
+    add("--learning-rate", type=float, default=1e-3, help="step size")
+    add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
+    add("--reg", type=float, default=0.001, help="strength of L2 regularisation")
+    add("--weight-scale", type=float, help="deviation of initial weights (default: 0.001, 0.01 FC)")
+    add("--hidden-dims", type=int, nargs="+", default=[500], help="units of the hidden layers")
+    add("--num-filters", type=int, default=32, help="filters of the convolution")
+    add("--filter-size", type=int, default=7, help="height and width of the filters, in pixels")
+    add(
+        "--normalization",
+        choices=("none", "batchnorm", "layernorm"),
+        default="none",
+        help="normalisation of a fully-connected network",
+    )
+    add("--dropout", type=float, default=1.0, help="keep ratio of a fully-connected network")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+    add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
+    add("--seed", type=int, default=231, help="seed of NumPy's global generator")
+    add("--print-every", type=int, default=20, help="iterations between printed losses")
+    add("--output", type=Path, help="run folder (default: a new one in runs)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train the network and write the run folder, also after an interruption."""
+    np.random.seed(options.seed)
+    model = build_model(options)
+    folder = run_folder(options)
+    data = load_data(options)
+    solver = Solver(
+        model,
+        data,
+        update_rule=options.update_rule,
+        optim_config={"learning_rate": options.learning_rate},
+        lr_decay=options.lr_decay,
+        batch_size=options.batch_size,
+        num_epochs=options.epochs,
+        print_every=options.print_every,
+        replace=not options.every_sample,
+    )
+    # Made only now, so that a wrong option or missing data leave no folder in the next run's way.
+    folder.mkdir(parents=True, exist_ok=True)
+    write_configuration(folder, options)
+    print(
+        f"{options.model} on {_data_name(options)}: {len(data['X_train'])} training,"
+        f" {len(data['X_val'])} validation and {len(data['X_test'])} test images",
+        flush=True,
+    )
+    start = time.perf_counter()
+    try:
+        solver.train()
+    finally:
+        seconds = time.perf_counter() - start
+        if solver.loss_history:
+            write_results(folder, options, solver, data, seconds)
+    return 0
+
+
+def build_model(options: argparse.Namespace) -> Network:
+    """Return the network that the options describe."""
+    if options.model != "fully-connected" and (
+        options.normalization != "none" or options.dropout != 1
+    ):
+        raise ValueError(
+            f"--model {options.model} has neither normalization nor dropout;"
+            f" expected --model fully-connected with these options"
+        )
+    if options.model != "fully-connected" and len(options.hidden_dims) != 1:
+        raise ValueError(
+            f"--model {options.model} has one hidden layer; found --hidden-dims"
+            f" {' '.join(map(str, options.hidden_dims))}"
+        )
+    common: dict[str, Any] = {"reg": options.reg, "dtype": np.dtype(options.dtype)}
+    scale = options.weight_scale
+    if options.model == "fully-connected":
+        return FullyConnectedNet(
+            options.hidden_dims,
+            normalization=None if options.normalization == "none" else options.normalization,
+            dropout_keep_ratio=options.dropout,
+            weight_scale=0.01 if scale is None else scale,
+            **common,
+        )
+    common["weight_scale"] = 0.001 if scale is None else scale
+    common["hidden_dim"] = options.hidden_dims[0]
+    if options.model == "two-layer":
+        return TwoLayerNet(**common)
+    return ThreeLayerConvNet(
+        num_filters=options.num_filters, filter_size=options.filter_size, **common
+    )
+
+
+def load_data(options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Return the data set that the options name."""
+    sizes = {} if options.num_training is None else {"num_training": options.num_training}
+    dtype = np.dtype(options.dtype)
+    if options.data == "cifar10":
+        return data_utils.get_CIFAR10_data(cifar10_dir=options.data_dir, dtype=dtype, **sizes)
+    return data_utils.get_builtin_data(dtype=dtype, **sizes)
+
+
+def _data_name(options: argparse.Namespace) -> str:
+    """Return the name of the data set for the reader."""
+    return "CIFAR-10" if options.data == "cifar10" else "the built-in glyphs (not CIFAR-10)"
+
+
+def run_folder(options: argparse.Namespace) -> Path:
+    """Return the run folder, which must not hold anything yet."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = options.output or Path("runs", f"{stamp}-{options.model}-{options.data}")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; expected a new folder for --output")
+    return folder
+
+
+def write_configuration(folder: Path, options: argparse.Namespace) -> None:
+    """Write the options, and what the run is made on."""
+    chosen = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+    }
+    _write_json(folder / "config.json", {"options": chosen, **describe()})
+
+
+def write_results(
+    folder: Path,
+    options: argparse.Namespace,
+    solver: Solver,
+    data: dict[str, np.ndarray],
+    seconds: float,
+) -> None:
+    """Write history, best parameters and pictures, and print the accuracies and the places."""
+    test_acc = solver.check_accuracy(data["X_test"], data["y_test"])
+    model_path = solver.model.save(folder / "best_model.npz")
+    _write_history(folder / "history.csv", solver)
+    title = f"{options.model} on {_data_name(options)}"
+    vis_utils.plot_history(solver, title=title).savefig(folder / "training_curves.png")
+    _first_layer_figure(solver.model).savefig(folder / "filters.png")
+    results = {
+        "best_val_acc": solver.best_val_acc,
+        "test_acc": test_acc,
+        "iterations": len(solver.loss_history),
+        "train_seconds": round(seconds, 2),
+    }
+    _write_json(folder / "results.json", results)
+    print(
+        f"best validation accuracy {solver.best_val_acc:.4f}, test accuracy {test_acc:.4f},"
+        f" {results['iterations']} iterations in {seconds:.1f} s"
+    )
+    print(f"parameters       {model_path}")
+    print(f"history          {folder / 'history.csv'}")
+    print(f"training curves  {folder / 'training_curves.png'}")
+    print(f"filters          {folder / 'filters.png'}")
+    print(f"configuration    {folder / 'config.json'}")
+
+
+def _first_layer_figure(model: Network) -> Any:
+    """Return a picture of the first layer's weights as images."""
+    w = model.params["W1"]
+    if w.ndim == 2:
+        w = w.T.reshape(-1, 3, 32, 32)
+    return vis_utils.plot_filters(w)
+
+
+def _write_history(path: Path, solver: Solver) -> None:
+    """Write a row for each iteration; accuracies stand in the rows at which they were measured."""
+    per_epoch = solver.iterations_per_epoch
+    measured = [1, *range(per_epoch, len(solver.loss_history) + 1, per_epoch)]
+    if per_epoch == 1:
+        measured = measured[1:]
+    accuracies = dict(zip(measured, zip(solver.train_acc_history, solver.val_acc_history)))
+    with storage.replacing(path) as file:
+        rows: list[list[Any]] = [["iteration", "epoch", "loss", "train_acc", "val_acc"]]
+        for iteration, loss in enumerate(solver.loss_history, start=1):
+            accuracy = accuracies.get(iteration, ("", ""))
+            rows.append([iteration, iteration / per_epoch, loss, *accuracy])
+        lines = (",".join(map(str, row)) for row in rows)
+        file.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict as readable JSON."""
+    with storage.replacing(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())

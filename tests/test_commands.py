@@ -1,0 +1,413 @@
+"""The command line: what it writes, prints and returns, and what it says about mistakes."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cs231n
+from cs231n import data_utils, fast_layers, layer_utils, layers
+from cs231n.__main__ import main
+from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+
+FILES = {
+    *("config.json", "history.csv", "results.json", "best_model.npz"),
+    *("training_curves.png", "filters.png"),
+}
+SMALL = ["--num-training", "200", "--num-filters", "4", "--filter-size", "3"]
+SMALL += ["--hidden-dims", "20", "--print-every", "2"]
+
+
+def started(folder, *arguments):
+    """Start the command in a process of its own, in a folder that knows no data set."""
+    environment = {name: value for name, value in os.environ.items() if name != "CS231N_DATA"}
+    environment["PYTHONPATH"] = str(Path(cs231n.__file__).parents[1])
+    environment["PYTHONUNBUFFERED"] = "1"
+    return subprocess.Popen(
+        [sys.executable, "-m", "cs231n", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c if os.name == "posix" else None,
+    )
+
+
+def heed_ctrl_c():
+    """Undo what background jobs of a shell inherit, that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def finished(process):
+    """Wait for a process; return its exit status and what it printed."""
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def history(folder):
+    """Return the rows of the history."""
+    with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read_json(path):
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return the folder and the output of one training run."""
+    parent = tmp_path_factory.mktemp("train")
+    process = started(parent, "train", *SMALL, "--epochs", "2", "--output", "run")
+    status, out, err = finished(process)
+    assert (status, err) == (0, "")
+    return parent / "run", out
+
+
+def test_train_writes_the_run_folder_and_prints_where(trained):
+    folder, out = trained
+    assert {path.name for path in folder.iterdir()} == FILES
+    for name in FILES - {"results.json"}:
+        assert str(Path("run", name)) in out
+    assert "built-in" in out
+    assert "not CIFAR-10" in out
+    assert "200 training" in out
+
+
+def test_train_prints_the_solvers_lines(trained):
+    lines = [line for line in trained[1].splitlines() if line.startswith("(")]
+    assert [line.split(")")[0] for line in lines] == [
+        *("(Iteration 1 / 8", "(Epoch 0 / 2", "(Iteration 3 / 8", "(Epoch 1 / 2"),
+        *("(Iteration 5 / 8", "(Iteration 7 / 8", "(Epoch 2 / 2"),
+    ]
+
+
+def test_history_has_a_row_for_each_iteration(trained):
+    folder, out = trained
+    rows = history(folder)
+    assert list(rows[0]) == ["iteration", "epoch", "loss", "train_acc", "val_acc"]
+    assert [int(row["iteration"]) for row in rows] == list(range(1, 9))
+    assert [float(row["epoch"]) for row in rows] == [number / 4 for number in range(1, 9)]
+    for number, loss in re.findall(r"\(Iteration (\d+) / 8\) loss: (\S+)", out):
+        assert float(rows[int(number) - 1]["loss"]) == pytest.approx(float(loss), abs=5e-7)
+    checks = [row for row in rows if row["val_acc"]]
+    assert [row["iteration"] for row in checks] == ["1", "4", "8"]
+    printed = re.findall(r"train acc: (\S+); val_acc: (\S+)", out)
+    found = [(float(row["train_acc"]), float(row["val_acc"])) for row in checks]
+    assert np.array(found) == pytest.approx(np.array(printed, dtype=float), abs=5e-7)
+
+
+def test_the_best_parameters_give_the_accuracies_of_the_results(trained):
+    folder, out = trained
+    results = read_json(folder / "results.json")
+    model = ThreeLayerConvNet(num_filters=4, filter_size=3, hidden_dim=20)
+    model.load(folder / "best_model.npz")
+    data = data_utils.get_builtin_data(num_training=200)
+    for split, key in (("val", "best_val_acc"), ("test", "test_acc")):
+        predicted = np.argmax(model.loss(data[f"X_{split}"]), axis=1)
+        assert np.mean(predicted == data[f"y_{split}"]) == pytest.approx(results[key])
+        assert f"{results[key]:.4f}" in out
+    assert results["best_val_acc"] == max(float(row["val_acc"] or 0) for row in history(folder))
+    assert results["iterations"] == 8
+    assert results["train_seconds"] > 0
+
+
+def test_the_configuration_tells_how_to_repeat_the_run(trained, tmp_path):
+    folder, _ = trained
+    config = read_json(folder / "config.json")
+    options = config["options"]
+    assert options["num_filters"] == 4
+    assert options["learning_rate"] == 1e-3
+    assert options["seed"] == 231
+    assert config["numpy"] == np.__version__
+    assert cs231n.__version__ in config["cs231n"]
+    again = tmp_path / "again"
+    assert main(["train", *SMALL, "--epochs", "2", "--output", str(again)]) == 0
+    found, expected = ([float(row["loss"]) for row in history(one)] for one in (again, folder))
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_pictures_show_something(trained):
+    folder, _ = trained
+    for name in ("training_curves.png", "filters.png"):
+        with Image.open(folder / name) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        assert min(pixels.shape[:2]) >= 100
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+MODELS = {
+    "fully-connected": (
+        ["--model", "fully-connected", "--hidden-dims", "9", "8"],
+        lambda: FullyConnectedNet([9, 8]),
+    ),
+    "batchnorm": (
+        [
+            *("--model", "fully-connected", "--hidden-dims", "9", "--dropout", "0.7"),
+            *("--normalization", "batchnorm", "--update-rule", "nesterov_momentum"),
+        ],
+        lambda: FullyConnectedNet([9], normalization="batchnorm"),
+    ),
+    "two-layer": (
+        ["--model", "two-layer", "--hidden-dims", "9", "--dtype", "float64", "--every-sample"],
+        lambda: TwoLayerNet(hidden_dim=9),
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "build"), MODELS.values(), ids=MODELS)
+def test_every_model_can_be_trained_and_loaded(arguments, build, tmp_path, capsys):
+    folder = tmp_path / "run"
+    small = ["--num-training", "130", "--batch-size", "50", "--output", str(folder)]
+    assert main(["train", *arguments, *small]) == 0
+    assert capsys.readouterr().err == ""
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert len(history(folder)) == (3 if "--every-sample" in arguments else 2)
+    model = build()
+    model.load(folder / "best_model.npz")
+    data = data_utils.get_builtin_data(num_training=130)
+    accuracy = np.mean(np.argmax(model.loss(data["X_val"]), axis=1) == data["y_val"])
+    assert accuracy == pytest.approx(read_json(folder / "results.json")["best_val_acc"])
+
+
+def test_history_of_epochs_of_one_iteration(tmp_path, capsys):
+    small = ["--model", "two-layer", "--num-training", "40", "--epochs", "3"]
+    assert main(["train", *small, "--output", str(tmp_path / "run")]) == 0
+    printed = re.findall(r"train acc: (\S+); val_acc: (\S+)", capsys.readouterr().out)
+    rows = history(tmp_path / "run")
+    found = [(float(row["train_acc"]), float(row["val_acc"])) for row in rows]
+    assert np.array(found) == pytest.approx(np.array(printed, dtype=float), abs=5e-7)
+    assert [row["epoch"] for row in rows] == ["1.0", "2.0", "3.0"]
+
+
+def test_without_output_a_new_folder_is_made_in_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SMALL, "--epochs", "1"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert "three-layer-conv-builtin" in folder.name
+    assert str(Path("runs", folder.name, "best_model.npz")) in capsys.readouterr().out
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    assert main(["train", *SMALL, "--output", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert f"cs231n train: {tmp_path} is not empty" in printed.err
+    assert "(Iteration" not in printed.out
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    assert main(["train", *SMALL, "--epochs", "1", "--output", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_cifar10_that_is_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = ["--data", "cifar10", "--data-dir", "empty", "--output", "run"]
+    status, out, err = finished(started(tmp_path, "train", *arguments))
+    assert status == 1
+    assert "python -m cs231n download" in err
+    assert "Traceback" not in out + err
+    # After the download the same command must not find its own folder in the way.
+    assert not (tmp_path / "run").exists()
+
+
+def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
+    arguments = ["--data", "cifar10", "--data-dir", str(cifar10_dir), "--output"]
+    assert main(["train", *SMALL, *arguments, str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "on CIFAR-10: 200 training, 1000 validation and 1000 test images" in printed
+    assert "built-in" not in printed
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "invalid choice: 'trian'"),
+        ([], "required: COMMAND"),
+        (["train", "--epocs", "1"], "unrecognized arguments: --epocs"),
+        (["train", "--epochs", "one"], "invalid int value: 'one'"),
+        (["train", "--model", "resnet"], "invalid choice: 'resnet'"),
+        (["train", "--update-rule", "adm"], "invalid choice: 'adm'"),
+        (["train", "--data", "cifar100"], "invalid choice: 'cifar100'"),
+        (["check", "--sed", "1"], "unrecognized arguments: --sed"),
+        (["bench", "--dtype", "float16"], "invalid choice: 'float16'"),
+    ],
+)
+def test_typing_errors_exit_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("usage: cs231n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "two-layer", "--dropout", "0.5"], "--model two-layer has neither"),
+        (["--normalization", "batchnorm"], "--model three-layer-conv has neither"),
+        (["--hidden-dims", "5", "6"], "has one hidden layer; found --hidden-dims 5 6"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--epochs", "-1"], "num_epochs is -1"),
+        (["--learning-rate", "nan"], "learning_rate"),
+        (["--num-filters", "0"], "num_filters is 0"),
+        (["--reg", "-1"], "reg is -1"),
+        (["--num-training", "0"], "(num_training|X_train)"),
+        (["--seed", "-1"], "[Ss]eed"),
+    ],
+)
+def test_wrong_values_exit_with_1_and_leave_no_folder(arguments, message, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", *SMALL[:2], *arguments, "--output", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert re.search(rf"^cs231n train: .*{message}", printed.err)
+    assert "Traceback" not in printed.err
+    assert not folder.exists()
+
+
+def test_a_diverging_run_keeps_its_history(tmp_path):
+    arguments = ["--update-rule", "sgd", "--learning-rate", "1e9", "--epochs", "20"]
+    status, out, err = finished(started(tmp_path, "train", *SMALL, *arguments, "--output", "run"))
+    assert status == 1
+    assert re.search(r"cs231n train: Solver: the loss is (nan|inf) at iteration \d+", err)
+    assert "learning rate 1e+09" in err
+    assert "Traceback" not in out + err
+    rows = history(tmp_path / "run")
+    assert f"at iteration {len(rows) + 1} " in err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    model = ThreeLayerConvNet(num_filters=4, filter_size=3, hidden_dim=20)
+    model.load(tmp_path / "run" / "best_model.npz")
+    assert all(np.isfinite(w).all() for w in model.params.values())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")
+def test_ctrl_c_writes_the_results_so_far(tmp_path):
+    process = started(tmp_path, "train", *SMALL, "--epochs", "100000", "--output", "run")
+    while "(Iteration 21 " not in (line := process.stdout.readline()) and line:
+        pass
+    process.send_signal(signal.SIGINT)
+    status, out, err = finished(process)
+    assert status == 130
+    assert "interrupted" in err
+    assert "Traceback" not in out + err
+    assert "best validation accuracy" in out
+    folder = tmp_path / "run"
+    assert {path.name for path in folder.iterdir()} == FILES
+    rows = history(folder)
+    assert len(rows) == read_json(folder / "results.json")["iterations"] >= 21
+
+
+def layer_names():
+    """Return the names of all layers, from those of the public functions."""
+    public = {*layers.__all__, *layer_utils._OWN, "conv_forward_fast", "max_pool_forward_fast"}
+    forwards = {name for name in public if "_forward" in name and not name.endswith("_through")}
+    return {
+        *(name.replace("_forward", "") for name in forwards),
+        *(name for name in layers.__all__ if name.endswith("_loss")),
+        "batchnorm_alt",
+    }
+
+
+def test_check_lists_every_layer(capsys):
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    checked = {line.split()[0]: line.split()[-1] for line in lines[2:-1]}
+    assert set(checked) == layer_names()
+    assert set(checked.values()) == {"ok"}
+    assert lines[-1] == "all gradients are right"
+
+
+def slightly_off(backward):
+    """Return a backward pass whose last gradient is off by a thousandth."""
+
+    def wrong(*args, **kwargs):
+        result = backward(*args, **kwargs)
+        if not isinstance(result, tuple):
+            return result * 1.001
+        return (*result[:-1], result[-1] * 1.001)
+
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "layer"),
+    [
+        (layers, "relu_backward", "relu"),
+        (layers, "batchnorm_backward_alt", "batchnorm_alt"),
+        (layers, "conv_backward_naive", "conv_naive"),
+        (fast_layers, "max_pool_backward_fast", "max_pool_fast"),
+        (layer_utils, "affine_ln_relu_backward", "affine_ln_relu"),
+    ],
+)
+def test_check_finds_a_wrong_gradient(module, name, layer, monkeypatch, capsys):
+    monkeypatch.setattr(module, name, slightly_off(getattr(module, name)))
+    assert main(["check"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    wrong = [line.split()[0] for line in lines if line.endswith("WRONG")]
+    assert layer in wrong
+    assert len(wrong) <= 5, "only what is built upon it may be wrong with it"
+    assert lines[-1] == f"{len(wrong)} of the layers are wrong"
+
+
+def test_bench_prints_ratios(capsys):
+    assert main(["bench", "--batch", "2", "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert np.__version__ in out
+    rows = re.findall(r"^(conv|max_pool) (forward|backward) +(.*)$", out, re.MULTILINE)
+    assert [row[:2] for row in rows] == [
+        *(("conv", "forward"), ("conv", "backward")),
+        *(("max_pool", "forward"), ("max_pool", "backward")),
+    ]
+    for *_, columns in rows:
+        naive, fast, _, ratio, _ = map(float, columns.split())
+        assert naive > 0
+        assert fast > 0
+        assert ratio == pytest.approx(naive / fast, rel=0.2, abs=1)
+
+
+def test_bench_times_nothing_that_is_wrong(monkeypatch, capsys):
+    forward = fast_layers.max_pool_forward_fast
+
+    def wrong(*args):
+        out, cache = forward(*args)
+        return out * 1.01, cache
+
+    monkeypatch.setattr(fast_layers, "max_pool_forward_fast", wrong)
+    assert main(["bench", "--batch", "2", "--rounds", "1"]) == 1
+    assert "max_pool forward: fast differs from naive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--batch", "0"]])
+def test_bench_needs_something_to_time(arguments, capsys):
+    assert main(["bench", *arguments]) == 1
+    assert f"{arguments[0]} is 0" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"cs231n {cs231n.__version__}\n"
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in ("train", "check", "bench", "download"))

@@ -6,6 +6,8 @@ This module checks, allocates and dispatches; the arithmetic is in the kernels t
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping, MutableMapping
 from types import ModuleType
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks, numpy_kernels, workspace
+from cs231n import checks, numpy_kernels, threads, workspace
 from cs231n.backend import backend, kernels
 from cs231n.checks import keep_dtype
 from cs231n.im2col import Window
@@ -51,6 +53,8 @@ __all__ = [
     "spatial_groupnorm_backward_fast",
     "spatial_groupnorm_forward_fast",
 ]
+
+_LEAST_SHARED = 1_000_000  # multiplications that are worth waking a thread for
 
 
 class FastConvCache(NamedTuple):
@@ -273,7 +277,7 @@ def affine_forward_fast(
     checks.shapes(where, x=(x, "N ..."), w=(w, "D M"), b=(b, "M"))
     rows = checks.rows(where, x, w)
     out = workspace.empty((len(x), w.shape[1]), np.result_type(x, w, b))
-    np.matmul(rows, w, out=out)
+    _matmul(rows, w, out)
     out += b
     return out, FastAffineCache(x, w, b)
 
@@ -309,12 +313,33 @@ def affine_backward_fast(
     dtype = np.result_type(x, w, b)
     (dout,) = _contiguous(dtype, dout)
     rows = checks.rows(where, x, w)
-    dw = np.matmul(rows.T, dout, out=workspace.empty(w.shape, dtype))
+    dw = _matmul(rows.T, dout, workspace.empty(w.shape, dtype))
     dx = None
     if need_dx:
-        drows = np.matmul(dout, w.T, out=workspace.empty(rows.shape, dtype))
+        drows = _matmul(dout, w.T, workspace.empty(rows.shape, dtype))
         dx = keep_dtype(drows, x).reshape(x.shape)
     return dx, keep_dtype(dw, w), keep_dtype(dout.sum(axis=0), b)
+
+
+def _matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write a @ b into out, in four parts that several threads may share.
+
+    The parts do not depend on the number of threads, so neither do the roundings.
+    """
+    if not threads.shares_blas() or out.size * a.shape[1] < _LEAST_SHARED:
+        return np.matmul(a, b, out=out)
+    by_rows = out.shape[0] >= out.shape[1]
+    edges = np.linspace(0, max(out.shape), 5, dtype=int)
+    parts = [slice(*pair) for pair in itertools.pairwise(edges)]
+
+    def multiply(part: slice) -> None:
+        if by_rows:
+            np.matmul(a[part], b, out=out[part])
+        else:
+            np.matmul(a, b[:, part], out=out[:, part])
+
+    threads.run([functools.partial(multiply, part) for part in parts])
+    return out
 
 
 class FastReluCache(NamedTuple):

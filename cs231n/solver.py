@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checks, fast_optim, optim, storage, workspace
+from cs231n import checks, fast_optim, optim, storage, threads, workspace
 
 __all__ = ["DivergedError", "Solver"]
 
@@ -163,6 +163,11 @@ class Solver:
         DivergedError
             If the loss becomes NaN or infinite.
         """
+        with threads.one_blas_thread():
+            self._train()
+
+    def _train(self) -> None:
+        """Train, and put the best parameters into the model whatever happens."""
         try:
             for t in self._iterations():
                 self._step()

@@ -66,7 +66,7 @@ def ours(problem: Problem, module: Any, suffix: str, kernels: str | None = None)
     )
 
 
-def torch_passes(problem: Problem, torch: Any) -> Passes:
+def torch_passes(problem: Problem, torch: Any, channels_last: bool = False) -> Passes:
     """Return the forward pass, which keeps no graph, and the backward pass of PyTorch.
 
     Parameters
@@ -75,6 +75,9 @@ def torch_passes(problem: Problem, torch: Any) -> Passes:
         Layer, 'conv', 'max_pool' or 'spatial_batchnorm', and arrays.
     torch : module
         PyTorch.
+    channels_last : bool
+        Whether images and filters lie in memory as (N, H, W, C), which is not our layout but one
+        in which PyTorch can be faster.
 
     Returns
     -------
@@ -82,13 +85,18 @@ def torch_passes(problem: Problem, torch: Any) -> Passes:
         As from `ours`.
     """
 
+    def tensor(array: np.ndarray) -> Any:
+        last = channels_last and array.ndim == 4
+        layout = torch.channels_last if last else torch.contiguous_format
+        return torch.from_numpy(array).contiguous(memory_format=layout)
+
     def forward() -> Any:
         with torch.no_grad():
             return _torch_layer(problem, torch, tensors)
 
-    tensors = [torch.from_numpy(array) for array in problem.arrays]
-    inputs = [tensor.clone().requires_grad_() for tensor in tensors]
-    out, dout = _torch_layer(problem, torch, inputs), torch.from_numpy(problem.dout)
+    tensors = [tensor(array) for array in problem.arrays]
+    inputs = [array.clone().requires_grad_() for array in tensors]
+    out, dout = _torch_layer(problem, torch, inputs), tensor(problem.dout)
     return forward, lambda: torch.autograd.grad(out, inputs, dout, retain_graph=True)
 
 

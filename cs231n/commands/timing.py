@@ -67,7 +67,7 @@ def require_agreement(title: str, contest: Contest, tolerance: float) -> None:
 def _arrays(result: Any) -> list[np.ndarray]:
     """Return copies of a result, one array or several, which a later step may overwrite."""
     results = result if isinstance(result, tuple) else (result,)
-    return [np.array(array) for array in results]
+    return [np.asarray(array).copy() for array in results]
 
 
 def measure(contest: Contest, rounds: int) -> dict[str, Times]:

@@ -27,7 +27,7 @@ check: setup
 	$(BIN)/python -m cs231n check
 
 lint: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

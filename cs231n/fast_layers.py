@@ -564,7 +564,8 @@ def _batch_norm(
     out = workspace.empty(planes.shape, dtype)
     if train:
         mean, var = np.empty_like(scale), np.empty_like(scale)
-        kernels().batch_norm_forward(planes, scale, shift, out, mean, var, eps)
+        if out.size:
+            kernels().batch_norm_forward(planes, scale, shift, out, mean, var, eps)
         bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean
         bn_param["running_var"] = momentum * running_var + (1 - momentum) * var
     else:
@@ -819,9 +820,9 @@ def softmax_loss_fast(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     y = checks.labels(where, y, N, C)
     if N == 0:
         return 0.0, np.zeros_like(x)
-    (scores,) = _contiguous(x.dtype, x)
+    (scores,), (y,) = _contiguous(x.dtype, x), _contiguous(np.dtype(np.int64), y)
     losses, dx = np.empty(N, x.dtype), np.empty(x.shape, x.dtype)
-    kernels().softmax_loss(scores, np.ascontiguousarray(y, np.int64), losses, dx)
+    kernels().softmax_loss(scores, y, losses, dx)
     return float(losses.sum(dtype=np.float64) / N), dx
 
 
@@ -831,8 +832,8 @@ def _kernels(*arrays: np.ndarray) -> ModuleType:
 
 
 def _contiguous(dtype: np.dtype, *arrays: np.ndarray) -> list[np.ndarray]:
-    """Return the arrays in C order and in one dtype, copied only where they are not."""
-    return [np.ascontiguousarray(array, dtype) for array in arrays]
+    """Return the arrays in C order, aligned and in one dtype, copied only where they are not."""
+    return [np.require(array, dtype, ["C", "A"]) for array in arrays]
 
 
 # Tutorials call the layers by the names of the course's several implementations of them.

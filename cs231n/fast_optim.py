@@ -70,7 +70,7 @@ def add_scaled(y: np.ndarray, a: float, x: np.ndarray) -> np.ndarray:
     -------
     total : ndarray of y's shape and dtype
     """
-    if _alike(y, x) and x.flags.c_contiguous:
+    if _alike(y, x) and x.flags.c_contiguous and x.flags.aligned:
         backend.kernels().add_scaled(y.reshape(-1), a, x.reshape(-1))
         return y
     return checks.keep_dtype(y + a * x, y)
@@ -95,8 +95,8 @@ def _step_in_place(
     values = optim.hyperparameters(rule, config)
     for name in optim.STATE[rule]:
         array = optim.state(rule, config, name, w)
-        config[name] = np.require(array, w.dtype, ["C", "W"])
+        config[name] = np.require(array, w.dtype, ["C", "A", "W"])
     steps = [optim.count_step(rule, config)] if rule == "adam" else []
-    arrays = [w, np.ascontiguousarray(dw), *(config[name] for name in optim.STATE[rule])]
+    arrays = [w, np.require(dw, None, ["C", "A"]), *(config[name] for name in optim.STATE[rule])]
     kernel = getattr(backend.kernels(), rule)
     kernel(*(array.reshape(-1) for array in arrays), *values, *steps, l2)

@@ -88,8 +88,9 @@ class Solver:
 
     Notes
     -----
-    The solver steps private copies of the parameters, which `train` puts into ``model.params``
-    when it begins, so that arrays which the user still holds are never overwritten.
+    The solver puts copies of the parameters into ``model.params`` at its first step and from then
+    on steps these in place: arrays that the user held before are never overwritten, those taken
+    from ``model.params`` in the midst of training are.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class Solver:
 
     def _train(self) -> None:
         """Train, and put the best parameters into the model whatever happens."""
+        self._order = self._order[:0]  # an interrupted epoch is not continued
         try:
             for t in self._iterations():
                 self._step()

@@ -25,14 +25,17 @@ from cs231n import checks
 __all__ = ["get_num_threads", "one_blas_thread", "run", "set_num_threads", "shares_blas"]
 
 
+_MOST = 256  # the memory that a convolution needs grows with the number of threads
+
+
 def _default() -> int:
     """Return OMP_NUM_THREADS, or the number of processors that this process may run on."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    if wanted.isdecimal() and int(wanted) > 0:
+        return min(int(wanted), _MOST)
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), _MOST)
+    return min(os.cpu_count() or 1, _MOST)
 
 
 _num_threads = _default()
@@ -49,7 +52,7 @@ def set_num_threads(num_threads: int) -> int:
     Parameters
     ----------
     num_threads : int
-        At least one.
+        At least one; more than 256 count as 256.
 
     Returns
     -------
@@ -62,7 +65,8 @@ def set_num_threads(num_threads: int) -> int:
     """
     global _num_threads
     previous = _num_threads
-    _num_threads = checks.integer("set_num_threads", "num_threads", num_threads, least=1)
+    wanted = checks.integer("set_num_threads", "num_threads", num_threads, least=1)
+    _num_threads = min(wanted, _MOST)
     return previous
 
 

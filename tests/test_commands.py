@@ -31,6 +31,7 @@ def started(folder, *arguments):
     environment = {name: value for name, value in os.environ.items() if name != "CS231N_DATA"}
     environment["PYTHONPATH"] = str(Path(cs231n.__file__).parents[1])
     environment["PYTHONUNBUFFERED"] = "1"
+    environment.setdefault("CS231N_BACKEND", "auto")  # no hint at a missing extension
     return subprocess.Popen(
         [sys.executable, "-m", "cs231n", *arguments],
         cwd=folder,
@@ -317,13 +318,11 @@ def test_ctrl_c_writes_the_results_so_far(tmp_path):
 
 def layer_names():
     """Return the names of all layers, from those of the public functions."""
-    public = {*layers.__all__, *layer_utils._OWN, "conv_forward_fast", "max_pool_forward_fast"}
-    forwards = {name for name in public if "_forward" in name and not name.endswith("_through")}
-    return {
-        *(name.replace("_forward", "") for name in forwards),
-        *(name for name in layers.__all__ if name.endswith("_loss")),
-        "batchnorm_alt",
-    }
+    twins = {name for name in fast_layers.__all__ if name.endswith("_fast")}
+    public = {*layers.__all__, *layer_utils._OWN, *twins}
+    forwards = {name for name in public if "_forward" in name}
+    losses = {name for name in public if "_loss" in name}
+    return {*(name.replace("_forward", "") for name in forwards), *losses, "batchnorm_alt"}
 
 
 def test_check_lists_every_layer(capsys):
@@ -354,6 +353,7 @@ def slightly_off(backward):
         (layers, "batchnorm_backward_alt", "batchnorm_alt"),
         (layers, "conv_backward_naive", "conv_naive"),
         (fast_layers, "max_pool_backward_fast", "max_pool_fast"),
+        (fast_layers, "batchnorm_backward_fast", "batchnorm_fast"),
         (layer_utils, "affine_ln_relu_backward", "affine_ln_relu"),
     ],
 )

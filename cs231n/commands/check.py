@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,15 +31,16 @@ _POOL = {"pool_height": 3, "pool_width": 2, "stride": 2}
 _BN = {"mode": "train"}
 _NORM = ((6,), (6,))
 _SPATIAL = ((4,), (4,))
+_AFFINE = (5, 2, 3), (6, 4), (4,)
+_DROPOUT = {"mode": "train", "p": 0.6, "seed": 231}
 _LABELS = np.array([3, 0, 2, 2, 1])
 
 
 def _cases() -> Iterator[Case]:
-    """Yield every layer once."""
-    L, S = layers, layer_utils
-    affine = (5, 2, 3), (6, 4), (4,)
+    """Yield every reference layer once."""
+    L = layers
     images = (2, 4, 3, 5)
-    yield Case("affine", L.affine_forward, L.affine_backward, affine)
+    yield Case("affine", L.affine_forward, L.affine_backward, _AFFINE)
     yield Case("relu", L.relu_forward, L.relu_backward, ((5, 6),))
     yield Case("softmax_loss", L.softmax_loss, None, ((5, 4),), (_LABELS,))
     yield Case("svm_loss", L.svm_loss, None, ((5, 4),), (_LABELS,))
@@ -46,9 +48,12 @@ def _cases() -> Iterator[Case]:
         backward = getattr(L, f"batchnorm_backward{suffix}")
         yield Case(f"batchnorm{suffix}", L.batchnorm_forward, backward, ((5, 6), *_NORM), (_BN,))
     yield Case("layernorm", L.layernorm_forward, L.layernorm_backward, ((5, 6), *_NORM), ({},))
-    dropout = {"mode": "train", "p": 0.6, "seed": 231}
-    yield Case("dropout", L.dropout_forward, L.dropout_backward, ((5, 6),), (dropout,))
-    yield from _window_cases()
+    yield Case("dropout", L.dropout_forward, L.dropout_backward, ((5, 6),), (_DROPOUT,))
+    yield Case(
+        "conv_naive", L.conv_forward_naive, L.conv_backward_naive, (_IMAGES, *_FILTERS), (_CONV,)
+    )
+    pool = L.max_pool_forward_naive, L.max_pool_backward_naive
+    yield Case("max_pool_naive", *pool, (_IMAGES,), (_POOL,))
     yield Case(
         "spatial_batchnorm",
         L.spatial_batchnorm_forward,
@@ -63,33 +68,36 @@ def _cases() -> Iterator[Case]:
         (images, (1, 4, 1, 1), (1, 4, 1, 1)),
         (2, {}),
     )
+
+
+def _sandwich_cases() -> Iterator[Case]:
+    """Yield every sandwich once."""
     sandwiches = {
-        "affine_relu": (affine, ()),
-        "affine_bn_relu": ((*affine, *_SPATIAL), (_BN,)),
-        "affine_ln_relu": ((*affine, *_SPATIAL), ({},)),
-        "affine_relu_dropout": (affine, (dropout,)),
-        "affine_bn_relu_dropout": ((*affine, *_SPATIAL), (_BN, dropout)),
-        "affine_ln_relu_dropout": ((*affine, *_SPATIAL), ({}, dropout)),
+        "affine_relu": (_AFFINE, ()),
+        "affine_bn_relu": ((*_AFFINE, *_SPATIAL), (_BN,)),
+        "affine_ln_relu": ((*_AFFINE, *_SPATIAL), ({},)),
+        "affine_relu_dropout": (_AFFINE, (_DROPOUT,)),
+        "affine_bn_relu_dropout": ((*_AFFINE, *_SPATIAL), (_BN, _DROPOUT)),
+        "affine_ln_relu_dropout": ((*_AFFINE, *_SPATIAL), ({}, _DROPOUT)),
         "conv_relu": ((_IMAGES, *_FILTERS), (_CONV,)),
         "conv_bn_relu": ((_IMAGES, *_FILTERS, *_SPATIAL), (_CONV, _BN)),
         "conv_relu_pool": ((_IMAGES, *_FILTERS), (_CONV, _POOL)),
         "conv_bn_relu_pool": ((_IMAGES, *_FILTERS, *_SPATIAL), (_CONV, _BN, _POOL)),
     }
     for name, (shapes, options) in sandwiches.items():
-        pair = getattr(S, f"{name}_forward"), getattr(S, f"{name}_backward")
+        pair = getattr(layer_utils, f"{name}_forward"), getattr(layer_utils, f"{name}_backward")
         yield Case(name, *pair, shapes, options)
 
 
-def _window_cases() -> Iterator[Case]:
-    """Yield convolution and pooling, of which there are a naive and a fast one."""
-    for suffix, module in (("naive", layers), ("fast", fast_layers)):
-        for name, shapes, option in (
-            ("conv", (_IMAGES, *_FILTERS), _CONV),
-            ("max_pool", (_IMAGES,), _POOL),
-        ):
-            forward = getattr(module, f"{name}_forward_{suffix}")
-            backward = getattr(module, f"{name}_backward_{suffix}")
-            yield Case(f"{name}_{suffix}", forward, backward, shapes, (option,))
+def _with_twins(cases: Iterable[Case]) -> Iterator[Case]:
+    """Yield the cases, and after each one the fast twin of its layer, if there is one."""
+    for case in cases:
+        yield case
+        name = case.name.removesuffix("_naive")
+        backward = getattr(fast_layers, f"{name}_backward_fast", None)
+        forward = getattr(fast_layers, f"{name}_{'forward_' if backward else ''}fast", None)
+        if forward is not None:
+            yield case._replace(name=f"{name}_fast", forward=forward, backward=backward)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"Gradients by random projection, float64, {backend.backend()} kernels")
     print(f"{'layer':<24} {'error':>9} {'bound':>9}  verdict")
     failures = 0
-    for case in _cases():
+    for case in _with_twins(itertools.chain(_cases(), _sandwich_cases())):
         rng = np.random.default_rng(options.seed)
         arrays = [rng.standard_normal(shape) for shape in case.shapes]
         report = check_layer(case.forward, case.backward, *arrays, options=case.options, rng=rng)

@@ -2,10 +2,11 @@
 # project's own: only Python and a C compiler must be there.
 PYTHON ?= python3
 VENV ?= .venv
+THREADS ?= 2
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
 
-.PHONY: setup train test bench check lint clean
+.PHONY: setup train test bench benchmarks check lint clean
 
 setup: $(VENV)/.installed
 
@@ -22,6 +23,11 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m cs231n bench
+
+benchmarks: setup
+	$(BIN)/python benchmarks/kernels.py --threads $(THREADS)
+	$(BIN)/python benchmarks/step.py --threads $(THREADS)
+	$(BIN)/python benchmarks/scaling.py --threads $(THREADS)
 
 check: setup
 	$(BIN)/python -m cs231n check

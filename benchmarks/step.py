@@ -1,0 +1,170 @@
+"""Time a whole training step: minibatch, forward, backward, regularisation and update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from common import Bench, run_script
+
+from cs231n import fast_optim
+from cs231n.classifiers import ThreeLayerConvNet
+from cs231n.classifiers.network import Network, gaussian
+from cs231n.layer_utils import AFFINE, CONV, POOL, RELU, SPATIAL_BATCHNORM
+
+# PyTorch twice: images as (N, C, H, W), and as channels_last, where its convolutions may be faster.
+COMPETITORS = ("ours", "torch", "torch nhwc")
+_SAMPLES = 1000
+_AGREED_STEPS = 3
+_CONFIG = {"adam": {"learning_rate": 1e-3}, "nesterov_momentum": {"learning_rate": 1e-3}}
+
+
+class DeepConvNet(Network):
+    """[conv3 - batch norm - relu] twice with 32 filters, pool, twice with 64, pool, affine."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__(0.0, dtype)
+        channels = 3
+        for index, F in enumerate((32, 32, 64, 64), start=1):
+            self._add_convolution(str(index), channels, F)
+            if index % 2 == 0:
+                self._add(POOL, {"pool_height": 2, "pool_width": 2, "stride": 2})
+            channels = F
+        self._add(AFFINE, W5=gaussian(0.01)(channels * 8 * 8, 10), b5=np.zeros(10))
+
+    def _add_convolution(self, suffix: str, C: int, F: int) -> None:
+        """Append a 3x3 convolution with batch normalisation and relu."""
+        filters = {f"W{suffix}": gaussian(0.05)(F, C, 3, 3), f"b{suffix}": np.zeros(F)}
+        self._add(CONV, {"stride": 1, "pad": 1}, **filters)
+        self.bn_params.append({})
+        scales = {f"gamma{suffix}": np.ones(F), f"beta{suffix}": np.zeros(F)}
+        self._add(SPATIAL_BATCHNORM, self.bn_params[-1], **scales)
+        self._add(RELU)
+
+
+class Training:
+    """Our network in training: call it for a step, which returns the loss of the data."""
+
+    def __init__(self, model: Network, rule: str, images: np.ndarray, labels: np.ndarray) -> None:
+        self.model = model
+        self._rule, self._images, self._labels = rule, images, labels
+        self._configs = {name: dict(_CONFIG[rule]) for name in model.params}
+
+    def __call__(self, batch: np.ndarray) -> float:
+        """Step once."""
+        loss, grads = self.model.loss(self._images[batch], self._labels[batch])
+        for name, w in self.model.params.items():
+            config = self._configs[name]
+            self.model.params[name] = fast_optim.update(self._rule, w, grads[name], config)
+        return loss
+
+    def scores(self, batch: np.ndarray) -> np.ndarray:
+        """Return the scores of a minibatch in train mode."""
+        return self.model.forward(self._images[batch], "train")[0]
+
+
+class TorchTraining:
+    """The same network in PyTorch, with the same parameters."""
+
+    def __init__(self, torch: Any, ours: Training, rule: str, channels_last: bool) -> None:
+        self._torch = torch
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        images, labels = ours._images, ours._labels
+        self._images = torch.from_numpy(images).to(memory_format=layout)
+        self._labels = torch.from_numpy(labels)
+        builds = {ThreeLayerConvNet: three_layer_in_torch, DeepConvNet: deep_in_torch}
+        self._net = builds[type(ours.model)](torch.nn)
+        self._net.to(self._images.dtype)
+        with torch.no_grad():
+            for parameter, w in zip(self._net.parameters(), ours.model.params.values()):
+                parameter.copy_(torch.from_numpy(w.T if w.ndim == 2 else w))
+        self._net.to(memory_format=layout)
+        self._optimizer = torch_optimizer(torch, self._net, rule, ours.model.reg)
+
+    def __call__(self, batch: np.ndarray) -> float:
+        """Step once."""
+        rows = self._torch.from_numpy(batch)
+        scores = self._net(self._images[rows])
+        loss = self._torch.nn.functional.cross_entropy(scores, self._labels[rows])
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
+
+    def scores(self, batch: np.ndarray) -> np.ndarray:
+        """Return the scores of a minibatch in train mode."""
+        with self._torch.no_grad():
+            return self._net(self._images[self._torch.from_numpy(batch)]).numpy()
+
+
+def three_layer_in_torch(nn: Any) -> Any:
+    """Return ThreeLayerConvNet with the course's settings, 32 filters of 7x7 and 500 units."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(32 * 16 * 16, 500), nn.ReLU(inplace=True), nn.Linear(500, 10)),
+    )
+
+
+def deep_in_torch(nn: Any) -> Any:
+    """Return `DeepConvNet`."""
+    layers = []
+    for index, (C, F) in enumerate(((3, 32), (32, 32), (32, 64), (64, 64)), start=1):
+        layers += [nn.Conv2d(C, F, 3, padding=1), nn.BatchNorm2d(F), nn.ReLU(inplace=True)]
+        if index % 2 == 0:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 8 * 8, 10))
+
+
+def torch_optimizer(torch: Any, net: Any, rule: str, reg: float) -> Any:
+    """Return the fused optimizer of a rule, with L2 regularisation of all weights W folded in."""
+    weights = [parameter for parameter in net.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in net.parameters() if parameter.ndim == 1]
+    groups = [{"params": weights, "weight_decay": reg}, {"params": others}]
+    rate = _CONFIG[rule]["learning_rate"]
+    if rule == "adam":
+        return torch.optim.Adam(groups, lr=rate, fused=True)
+    return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)
+
+
+def compare_steps(bench: Bench, title: str, model: Network, rule: str, batch_size: int) -> None:
+    """Compare the scores after some steps, and then time steps."""
+    rng = np.random.default_rng(231)
+    images = rng.standard_normal((_SAMPLES, 3, 32, 32)).astype(model.dtype)
+    labels = rng.integers(10, size=_SAMPLES)
+    batch = rng.integers(_SAMPLES, size=batch_size)
+    trainings: dict[str, Any] = {"ours": Training(model, rule, images, labels)}
+    if bench.torch is not None:
+        for name, channels_last in (("torch", False), ("torch nhwc", True)):
+            trainings[name] = TorchTraining(bench.torch, trainings["ours"], rule, channels_last)
+
+    def after_steps(training: Any) -> Callable[[], np.ndarray]:
+        def run() -> np.ndarray:
+            for _ in range(_AGREED_STEPS):
+                training(batch)
+            return training.scores(batch)
+
+        return run
+
+    def step(training: Any) -> Callable[[], float]:
+        return lambda: training(batch)
+
+    dtype = model.dtype.name
+    checked = {name: after_steps(training) for name, training in trainings.items()}
+    steps = {name: step(training) for name, training in trainings.items()}
+    # Batch norm, relu and maxima make more of a rounding error with every step.
+    bench.compare(title, dtype, steps, checked=checked, slack=10)
+
+
+def run(bench: Bench) -> None:
+    """Compare the steps of both networks in all dtypes."""
+    for dtype in bench.dtypes:
+        np.random.seed(231)
+        three = ThreeLayerConvNet(hidden_dim=500, reg=0.001, dtype=dtype)
+        compare_steps(bench, "ThreeLayerConvNet, batch 50, Adam", three, "adam", 50)
+        deep = DeepConvNet(dtype)
+        compare_steps(bench, "DeepConvNet, batch 64, Nesterov", deep, "nesterov_momentum", 64)
+
+
+if __name__ == "__main__":
+    run_script(__doc__, COMPETITORS, run)

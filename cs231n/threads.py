@@ -11,14 +11,13 @@ another.  Training therefore holds BLAS to one thread and shares its products ou
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
-
-from threadpoolctl import ThreadpoolController
 
 from cs231n import checks
 
@@ -101,9 +100,15 @@ def _helpers(count: int) -> ThreadPoolExecutor:
 
 
 @functools.cache
-def _blas() -> ThreadpoolController:
-    """Return the switchboard of the BLAS libraries that are loaded."""
-    return ThreadpoolController()
+def _blas() -> Any:
+    """Return the switchboard of the BLAS libraries that are loaded, or None without threadpoolctl.
+
+    A checkout may be used in place, with whatever packages are there; training is then slower.
+    """
+    try:
+        return importlib.import_module("threadpoolctl").ThreadpoolController()
+    except ModuleNotFoundError:
+        return None
 
 
 class _Holders:
@@ -121,6 +126,9 @@ _holders = _Holders()
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread; the last of several holders puts back what the first one found."""
+    if _blas() is None:
+        yield
+        return
     with _holders.lock:
         if _holders.count == 0:
             _holders.limit = _blas().limit(limits=1, user_api="blas")

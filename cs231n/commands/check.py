@@ -102,7 +102,9 @@ def _with_twins(cases: Iterable[Case]) -> Iterator[Case]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--seed", type=int, default=231, help="seed of the random inputs")
+    parser.add_argument(
+        "--seed", type=int, default=231, help="seed of the random inputs (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

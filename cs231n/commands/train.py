@@ -22,7 +22,12 @@ _MODELS = ("three-layer-conv", "fully-connected", "two-layer")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    add = parser.add_argument
+
+    def add(flag: str, **settings: Any) -> None:
+        if settings.get("default") is not None:
+            settings["help"] += " (default: %(default)s)"
+        parser.add_argument(flag, **settings)
+
     add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
     add(
         "--data",

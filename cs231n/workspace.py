@@ -20,7 +20,10 @@ _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _LEAST_BYTES = 1 << 16  # smaller arrays come from NumPy, whose allocator keeps such pages
 _MOST_BLOCKS = 64  # free blocks kept; a network has a few for each layer
 
+_MOST_BYTES = 1 << 30  # of memory in free blocks
+
 _free: list[np.ndarray] = []
+_total = 0  # bytes of all blocks, free or not
 _lock = threading.Lock()
 _local = threading.local()
 
@@ -36,8 +39,15 @@ class _Lease:
 
     def __del__(self) -> None:
         """Give the block back."""
-        # append is atomic, and a lock could be held by the very thread that collects garbage.
+        # append is atomic, and the lock could be held by the very thread that collects garbage:
+        # who holds it then trims, or the next who takes or gives back.
         _free.append(self._block)
+        too_much = len(_free) > _MOST_BLOCKS or _total > _MOST_BYTES
+        if too_much and _lock.acquire(blocking=False):
+            try:
+                _trim()
+            finally:
+                _lock.release()
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -63,6 +73,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def _take(size: int) -> np.ndarray:
     """Return the smallest free block that holds `size` bytes without wasting half, or a new one."""
+    global _total
     with _lock:
         fitting = [
             (block.nbytes, index)
@@ -71,8 +82,27 @@ def _take(size: int) -> np.ndarray:
         ]
         if fitting:
             return _free.pop(min(fitting)[1])
-        del _free[: max(len(_free) - _MOST_BLOCKS, 0)]
+        _trim()
+        _total += size
     return _aligned(size)
+
+
+def _trim() -> None:
+    """Give the oldest free blocks back to the system while too much is kept, under the lock."""
+    kept, keep = 0, 0
+    for block in reversed(_free):
+        kept += block.nbytes
+        if keep == _MOST_BLOCKS or kept > _MOST_BYTES:
+            break
+        keep += 1
+    _drop(len(_free) - keep)
+
+
+def _drop(count: int) -> None:
+    """Give the oldest free blocks, so many, back to the system, under the lock."""
+    global _total
+    _total -= sum(block.nbytes for block in _free[:count])
+    del _free[:count]
 
 
 def _aligned(size: int) -> np.ndarray:
@@ -104,5 +134,5 @@ def scratch(size: int) -> np.ndarray:
 def clear() -> None:
     """Return the free blocks, and this thread's scratch memory, to the system."""
     with _lock:
-        _free.clear()
+        _drop(len(_free))
     _local.block = None

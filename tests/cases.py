@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cs231n import fast_layers, layer_utils, layers
+from cs231n.layer_utils import Stage, sandwich
 
 DTYPES = ["float32", "float64"]
 
@@ -164,6 +165,12 @@ def _unaligned(array):
     return records["value"]
 
 
+def _odd_address(array):
+    """Return the array in C order, but one byte behind an aligned address."""
+    shifted = np.frombuffer(b"." + array.tobytes(), np.uint8)[1:]
+    return shifted.view(array.dtype).reshape(array.shape)
+
+
 # The same numbers, laid out in memory in other ways.
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "Fortran order": np.asfortranarray,
@@ -174,6 +181,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "read-only": _read_only,
     "other byte order": lambda array: array.astype(array.dtype.newbyteorder("S")),
     "unaligned": _unaligned,
+    "in order at an odd address": _odd_address,
 }
 
 
@@ -254,13 +262,26 @@ REFERENCE_LAYERS = {
         layers.spatial_groupnorm_forward, layers.spatial_groupnorm_backward, GROUPS, (2, {})
     ),
 }
+
+
+def _fast(name, shapes, *options):
+    """Return the case of the fast layer of this name."""
+    forward = getattr(fast_layers, f"{name}_forward_fast")
+    return LayerCase(forward, getattr(fast_layers, f"{name}_backward_fast"), shapes, options)
+
+
 FAST_LAYERS = {
-    "conv fast": LayerCase(
-        fast_layers.conv_forward_fast, fast_layers.conv_backward_fast, FILTERS, (CONV,)
-    ),
-    "max pool fast": LayerCase(
-        fast_layers.max_pool_forward_fast, fast_layers.max_pool_backward_fast, PIXELS, (OVERLAP,)
-    ),
+    "affine fast": _fast("affine", AFFINE),
+    "relu fast": _fast("relu", PIXELS),
+    "batchnorm fast, train": _fast("batchnorm", ROWS, TRAIN),
+    "batchnorm fast, test": _fast("batchnorm", ROWS, TEST),
+    "layernorm fast": _fast("layernorm", ROWS, {}),
+    "conv fast": _fast("conv", FILTERS, CONV),
+    "conv_relu fast": _fast("conv_relu", FILTERS, CONV),
+    "max pool fast": _fast("max_pool", PIXELS, OVERLAP),
+    "spatial batchnorm fast, train": _fast("spatial_batchnorm", IMAGES, TRAIN),
+    "spatial batchnorm fast, test": _fast("spatial_batchnorm", IMAGES, TEST),
+    "spatial groupnorm fast": _fast("spatial_groupnorm", GROUPS, 2, {}),
 }
 
 
@@ -283,6 +304,121 @@ SANDWICHES = {
     "conv_bn_relu_pool": _sandwich("conv_bn_relu_pool", FILTERS + SCALES, CONV, TRAIN, POOL),
 }
 LAYERS = {**REFERENCE_LAYERS, **FAST_LAYERS, **SANDWICHES}
+
+# Sizes below, at and beyond what a vector register and a block of the kernels hold, and none.
+ROW_SIZES = {
+    "few": (4, 3),
+    "one sample": (1, 5),
+    "one input": (6, 1),
+    "odd sizes": (7, 37),
+    "whole vectors": (16, 64),
+    "many samples": (301, 9),
+    "many inputs": (3, 1030),
+    "no inputs": (4, 0),
+}
+IMAGE_SIZES = {
+    "few": (2, 4, 3, 5),
+    "one image": (1, 2, 5, 4),
+    "one pixel": (9, 6, 1, 1),
+    "one number": (1, 2, 1, 1),
+    "odd sizes": (3, 10, 7, 11),
+    "whole vectors": (2, 8, 8, 8),
+    "tall": (2, 2, 37, 1),
+    "many channels": (2, 70, 3, 3),
+    "many pixels": (2, 2, 40, 33),
+}
+AFFINE_SIZES = {
+    "few": AFFINE,
+    "rows": ((7, 37), (37, 5), (5,)),
+    "one of each": ((1, 1), (1, 1), (1,)),
+    "images": ((3, 2, 9, 7), (126, 17), (17,)),
+    "no inputs": ((3, 0), (0, 2), (2,)),
+    "no outputs": ((3, 2), (2, 0), (0,)),
+}
+RELU_SIZES = {
+    "a number": ((),),
+    "a vector": ((1,),),
+    "odd sizes": ((3, 37),),
+    "whole vectors": ((4, 8, 8, 8),),
+    "many": ((3, 5, 41, 43),),
+    "none": ((3, 0, 2),),
+}
+
+
+class TwinCase(NamedTuple):
+    """A fast layer, and the reference layer that it must agree with on the same shapes."""
+
+    fast: LayerCase
+    reference: LayerCase
+
+
+def _running(C):
+    """Return options of batch norm with running statistics of C channels, none the default."""
+    mean, var = np.linspace(-0.4, 0.7, C), np.linspace(0.6, 2.1, C)
+    return {"running_mean": mean, "running_var": var, "momentum": 0.7, "eps": 1e-3}
+
+
+def _norm_sizes(name):
+    """Yield a name for each size of a normalisation, with the shapes and options."""
+    for size, x in (IMAGE_SIZES if "spatial" in name else ROW_SIZES).items():
+        C = x[1]
+        weight = (1, C, 1, 1) if "group" in name else (C,)
+        shapes = x, weight, weight
+        if "batchnorm" in name:
+            yield size, shapes, ({"mode": name.split(", ")[1], **_running(C)},)
+        elif "group" in name:
+            yield f"{size}, one group", shapes, (1, {"eps": 1e-3})
+            yield f"{size}, two groups", shapes, (2, {})
+            yield f"{size}, groups of one channel", shapes, (C, {})
+        elif C:  # layer norm refuses samples of no inputs
+            yield size, shapes, ({"eps": 1e-3},)
+
+
+def _sizes(name):
+    """Yield a name for each size of a fast layer, with the shapes and options."""
+    if "norm" in name:
+        yield from _norm_sizes(name)
+    elif "conv_relu" in name:
+        for size, case in CONV_CASES.items():
+            yield size, (case.x, case.w, case.w[:1]), (case.param,)
+    else:
+        for size, shapes in (RELU_SIZES if "relu" in name else AFFINE_SIZES).items():
+            yield size, shapes, ()
+
+
+def _conv_relu_naive():
+    """Return the case of a naive convolution and the reference relu behind it."""
+    conv = layers.conv_forward_naive, layers.conv_backward_naive, ("w", "b"), ("conv_param",)
+    stages = Stage("conv", *conv), Stage("relu", layers.relu_forward, layers.relu_backward)
+    return LayerCase(*sandwich(*stages), FILTERS, (CONV,))
+
+
+def _reference(name):
+    """Return the case of the reference layer that a fast layer is the twin of."""
+    known = {**REFERENCE_LAYERS, "conv_relu naive": _conv_relu_naive()}
+    return known.get(name.replace(" fast", "")) or known[name.replace("fast", "naive")]
+
+
+TWINS = {
+    f"{name}, {size}": TwinCase(
+        *(case._replace(shapes=shapes, options=options) for case in (fast, _reference(name)))
+    )
+    for name, fast in FAST_LAYERS.items()
+    if name not in ("conv fast", "max pool fast")  # which have tables of their own
+    for size, shapes, options in _sizes(name)
+}
+LOSSES = {"softmax": layers.softmax_loss, "svm": layers.svm_loss}
+FAST_LOSSES = {"softmax fast": fast_layers.softmax_loss_fast}
+SCORES = {
+    "few": (4, 3),
+    "one sample": (1, 10),
+    "one class": (5, 1),
+    "odd sizes": (7, 37),
+    "whole vectors": (16, 16),
+    "many samples": (1001, 10),
+    "many classes": (3, 1030),
+    "no samples": (0, 4),
+}
 
 
 def conv_by_definition(x, w, b, dout, stride, pad):

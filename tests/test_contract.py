@@ -16,7 +16,16 @@ RUNS = {name: (case, "auto") for name, case in REFERENCE_LAYERS.items()} | {
     for name, case in (FAST_LAYERS | SANDWICHES).items()
     for kernels in KERNELS
 }
-NEED_DX = ["affine", "conv naive", "conv fast", "affine_relu", "conv_relu", "conv_bn_relu_pool"]
+NEED_DX = [
+    "affine",
+    "affine fast",
+    "conv naive",
+    "conv fast",
+    "conv_relu fast",
+    "affine_relu",
+    "conv_relu",
+    "conv_bn_relu_pool",
+]
 
 
 @pytest.fixture(params=RUNS)

@@ -1,6 +1,8 @@
 """The fast layers agree with the reference in every case, on every set of kernels."""
 
+import copy
 import os
+import re
 import subprocess
 import sys
 
@@ -9,8 +11,11 @@ import pytest
 from cases import (
     CONV_CASES,
     DTYPES,
+    FAST_LAYERS,
     LAYOUTS,
     POOL_CASES,
+    SCORES,
+    TWINS,
     ConvCase,
     PoolCase,
     conv_by_definition,
@@ -24,12 +29,14 @@ from cs231n.fast_layers import (
     conv_forward_fast,
     max_pool_backward_fast,
     max_pool_forward_fast,
+    softmax_loss_fast,
 )
 from cs231n.layers import (
     conv_backward_naive,
     conv_forward_naive,
     max_pool_backward_naive,
     max_pool_forward_naive,
+    softmax_loss,
 )
 
 
@@ -49,6 +56,143 @@ def max_pool(x, dout, param, twin="fast"):
         return out, max_pool_backward_naive(dout, cache)
     out, cache = max_pool_forward_fast(x, param)
     return out, max_pool_backward_fast(dout, cache)
+
+
+def run_twin(layer, arrays, layout=np.asarray):
+    """Return out and all gradients, and the options as the layer leaves them."""
+    options = copy.deepcopy(layer.options)
+    out, cache = layer.forward(*map(layout, arrays), *options)
+    dout = np.random.default_rng(7).standard_normal(out.shape).astype(out.dtype)
+    return [out, *layer.gradients(layout(dout), cache)], options
+
+
+def assert_twins_agree(found, expected, precision="float64"):
+    """Compare what `run_twin` returns for the two twins, to the digits of the coarser dtype."""
+    for one, other in zip(found[0], expected[0], strict=True):
+        assert one.dtype == other.dtype
+        # A gradient may be the small rest of large numbers of the size of dout.
+        scale = max(1.0, np.abs(other).max(initial=0))
+        assert_close(one, other.astype(min(other.dtype.name, precision)), scale=scale)
+    precision = min(precision, found[0][0].dtype.name)
+    for one, other in zip(found[1], expected[1], strict=True):
+        if not isinstance(one, dict):
+            continue
+        assert one.keys() == other.keys()
+        for name in one.keys() & {"running_mean", "running_var"}:
+            assert one[name].dtype == other[name].dtype
+            assert_close(one[name], other[name].astype(min(other[name].dtype.name, precision)))
+
+
+twins = pytest.mark.parametrize("case", TWINS.values(), ids=TWINS)
+
+
+@twins
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_twins_agree(case, dtype, backend_name, rng):
+    arrays = case.fast.draw(rng, dtype)
+    assert_twins_agree(run_twin(case.fast, arrays), run_twin(case.reference, arrays))
+
+
+@twins
+def test_twins_agree_in_any_layout(case, backend_name, rng):
+    if () in case.fast.shapes:
+        pytest.skip("a number has no layout")
+    arrays = case.fast.draw(rng, "float32")
+    expected = run_twin(case.reference, arrays)
+    for layout in LAYOUTS.values():
+        assert_twins_agree(run_twin(case.fast, arrays, layout), expected)
+
+
+@twins
+@pytest.mark.parametrize("dtype", ["float64", "uint8"])
+def test_twins_agree_on_mixed_dtypes_and_integers(case, dtype, backend_name, rng):
+    single = case.fast.draw(rng, "float32")
+    for position, array in enumerate(single):
+        arrays = list(single)
+        arrays[position] = (3 * np.abs(array)).astype(dtype)
+        found, expected = run_twin(case.fast, arrays), run_twin(case.reference, arrays)
+        assert_twins_agree(found, expected, precision="float32")
+
+
+@twins
+def test_twins_agree_on_an_empty_batch_or_refuse_it(case, backend_name, rng):
+    x, *weights = case.fast.draw(rng)
+    if x.ndim == 0:
+        pytest.skip("a number is no batch")
+    try:
+        expected = run_twin(case.reference, [x[:0], *weights])
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error).split(": ", 1)[1])):
+            run_twin(case.fast, [x[:0], *weights])
+        return
+    assert_twins_agree(run_twin(case.fast, [x[:0], *weights]), expected)
+
+
+@pytest.mark.parametrize("name", FAST_LAYERS)
+def test_a_cache_of_another_layer_is_refused(name):
+    backward = FAST_LAYERS[name].backward
+    for other in FAST_LAYERS.values():
+        if other.backward is backward:
+            continue
+        out, cache = other.run(*(np.ones(shape) for shape in other.shapes))
+        with pytest.raises(TypeError, match=f"{backward.__name__}: cache is"):
+            backward(out, cache)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_relu_agrees_on_nan_and_infinity(dtype, backend_name):
+    x = np.array([np.nan, -np.inf, np.inf, -0.0, 0.0, -1, 1] * 5, dtype)
+    case = TWINS["relu fast, a vector"]
+    for found, expected in zip(run_twin(case.fast, [x])[0], run_twin(case.reference, [x])[0]):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_running_statistics_over_several_steps_agree(backend_name, rng):
+    case = TWINS["spatial batchnorm fast, train, odd sizes"]
+    options = [{"mode": "train"}, {"mode": "train"}]
+    for _ in range(3):
+        x, gamma, beta = case.fast.draw(rng, "float32")
+        for layer, option in zip(case, options):
+            layer.forward(5 + 2 * x, gamma, beta, option)
+    for name in ("running_mean", "running_var"):
+        assert options[0][name].dtype == options[1][name].dtype
+        assert_close(options[0][name], options[1][name])
+    for option in options:
+        option["mode"] = "test"
+    found, expected = (
+        layer.forward(x, gamma, beta, option)[0] for layer, option in zip(case, options)
+    )
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("offset", [100.0, -3000.0])
+def test_variance_does_not_suffer_from_a_large_mean(offset, backend_name, rng):
+    for name in ("batchnorm fast, train, many samples", "spatial batchnorm fast, train, odd sizes",
+                 "spatial groupnorm fast, many pixels, one group",
+                 "layernorm fast, many inputs"):  # fmt: skip
+        case = TWINS[name]
+        x, gamma, beta = case.fast.draw(rng, "float32")
+        shifted = x + np.float32(offset)
+        expected, _ = case.reference.run(shifted.astype(np.float64), gamma, beta)
+        # The statistics are those of rounded numbers; their sum of squares would lose all digits.
+        assert_close(case.fast.run(shifted, gamma, beta)[0], expected, looser=10)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1, 30, 1e4])
+@pytest.mark.parametrize("shape", SCORES.values(), ids=SCORES)
+def test_softmax_loss_agrees_with_the_reference(shape, scale, dtype, backend_name, rng):
+    scores = (scale * rng.standard_normal(shape)).astype(dtype)
+    y = rng.integers(shape[1], size=shape[0])
+    expected, expected_dx = softmax_loss(scores.astype(np.float64), y)
+    for layout in (np.asarray, *LAYOUTS.values()):
+        loss, dx = softmax_loss_fast(layout(scores), layout(y))
+        assert type(loss) is float
+        assert dx.dtype == dtype
+        # As good as the scores, whose last digits are what is left where they cancel.
+        size = expected + np.abs(scores).max(initial=0)
+        assert abs(loss - expected) <= 4 * np.finfo(dtype).eps * size
+        assert_close(dx, expected_dx.astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

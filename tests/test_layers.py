@@ -2,9 +2,18 @@
 
 import numpy as np
 import pytest
-from cases import CONV_CASES, DTYPES, POOL_CASES, conv_by_definition, max_pool_by_definition
-from conftest import assert_close
+from cases import (
+    CONV_CASES,
+    DTYPES,
+    FAST_LOSSES,
+    LOSSES,
+    POOL_CASES,
+    conv_by_definition,
+    max_pool_by_definition,
+)
+from conftest import KERNELS, assert_close
 
+from cs231n import backend
 from cs231n.layers import (
     affine_backward,
     affine_forward,
@@ -308,8 +317,23 @@ def test_svm_loss_has_no_gradient_where_a_margin_is_just_met():
     np.testing.assert_array_equal(dx, [[0, 0]])
 
 
-@pytest.mark.parametrize("loss_function", [softmax_loss, svm_loss])
-class TestBothLosses:
+LOSS_RUNS = {name: (loss, "auto") for name, loss in LOSSES.items()} | {
+    f"{name}, {kernels}": (loss, kernels)
+    for name, loss in FAST_LOSSES.items()
+    for kernels in KERNELS
+}
+
+
+@pytest.fixture(params=LOSS_RUNS)
+def loss_function(request):
+    """Run the test once for each loss, and with each set of kernels if the loss uses them."""
+    loss, kernels = LOSS_RUNS[request.param]
+    previous = backend.select(kernels)
+    yield loss
+    backend.select(previous)
+
+
+class TestAllLosses:
     def test_gradient_agrees_with_a_numeric_one(self, loss_function, rng):
         x, y, h = rng.standard_normal((5, 4)), rng.integers(4, size=5), 1e-5
         _, dx = loss_function(x, y)

@@ -77,7 +77,7 @@ def add_scaled(y: np.ndarray, a: float, x: np.ndarray) -> np.ndarray:
 
 
 def _alike(w: np.ndarray, dw: np.ndarray) -> bool:
-    """Tell whether kernels can write into w and take dw, which need one dtype and C order."""
+    """Tell whether kernels can write into w, not empty and in C order, and take dw of its dtype."""
     return (
         w.flags.carray
         and w.dtype.isnative
@@ -85,6 +85,7 @@ def _alike(w: np.ndarray, dw: np.ndarray) -> bool:
         and isinstance(dw, np.ndarray)
         and dw.dtype == w.dtype
         and dw.shape == w.shape
+        and w.size > 0
     )
 
 

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Before NumPy is loaded: small products gain nothing from BLAS threads, which on a busy machine
+# wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -9,6 +9,7 @@ somebody holds is never overwritten.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -136,3 +137,13 @@ def clear() -> None:
     with _lock:
         _drop(len(_free))
     _local.block = None
+
+
+def _after_fork() -> None:
+    """Replace the lock, which a thread may hold that a child process does not have."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_optim import by_definition
 
-from cs231n import backend, fast_layers, fast_optim, optim
+from cs231n import backend, fast_layers, fast_optim, optim, workspace
 
 quick = settings(derandomize=True, max_examples=150, deadline=None, database=None)
 
@@ -33,6 +33,7 @@ class Using:
 
     def __enter__(self):
         name, number = self.wanted
+        workspace.clear()  # new memory of just the size needed, whose end a sanitizer watches
         self.previous = backend.select(name), fast_layers.set_num_threads(number)
 
     def __exit__(self, *_):

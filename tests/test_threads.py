@@ -296,8 +296,26 @@ print(*codes, compute() == expected)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system can't fork")
-@pytest.mark.parametrize("kernels", KERNELS[:1] + KERNELS[-1:])
-def test_kernels_work_in_a_forked_child(kernels):
-    environment = {"CS231N_BACKEND": kernels, "OPENBLAS_NUM_THREADS": "1"}
-    assert run(FORK, **environment) == ["0"] * 5 + ["True"]
+FORK_WHILE_LOCKED = """
+import os
+from cs231n import workspace
+
+with workspace._lock:
+    child = os.fork()
+    if child == 0:
+        workspace.empty((1 << 20,), "u1")
+        os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system can't fork")
+
+
+@needs_kernels
+@can_fork
+def test_kernels_work_in_a_forked_child():
+    assert run(FORK) == ["0"] * 5 + ["True"]
+
+
+@can_fork
+def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have():
+    assert run(FORK_WHILE_LOCKED, timeout=20) == ["0"]

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from cases import FAST_LAYERS
+from conftest import KERNELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,6 +188,7 @@ def test_arrays_and_views_never_share_memory_with_later_arrays(steps):
         assert all((kept == value).all() for kept, value in held)
 
 
+@pytest.mark.skipif(KERNELS == ["numpy"], reason="the extension is not built")
 def test_a_second_pass_allocates_no_large_array():
     chain = Chain("conv_relu fast", ((8, 4, 40, 40), (16, 4, 3, 3), (16,)))
     arrays = chain.layer.draw(np.random.default_rng(231), "float32")

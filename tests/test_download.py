@@ -575,7 +575,7 @@ class TestFolder:
         assert len(get_CIFAR10_data(5, 1, 1)["X_train"]) == 5
 
     def test_scripts_call_the_command(self, tmp_path):
-        root = Path(download.__file__).resolve().parent.parent
+        root = Path(__file__).resolve().parent.parent
         fake = tmp_path / "python"
         fake.write_text('#!/bin/sh\necho "$PWD:$*"\n')
         fake.chmod(0o755)

@@ -3,11 +3,12 @@
 Same names, arguments and results: C-contiguous arrays of one dtype come in, results are written
 into arrays that the caller made, nothing is checked.  The letters are those of `cs231n.layers`.
 
-A convolution is a matrix product here (im2col): the windows of one image are laid side by side in
-a buffer that serves all images and so stays in the processor's cache, and are multiplied by the
-filters straight into the output.  The backward pass makes the columns again, for that is cheaper
-than keeping them (Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for
-Document Processing, 2006).
+A convolution is a matrix product here (im2col): the windows of a few images are laid side by side,
+in a buffer that stays in the
+processor's cache, and are multiplied by the filters straight into the
+output.  The backward pass makes the columns again, for that is cheaper than keeping them
+(Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for Document
+Processing, 2006).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ __all__ = [
     "softmax_loss",
 ]
 
+_CACHED = 1 << 21  # bytes of columns that are made at once
+
 
 def conv_forward(
     x: np.ndarray,
@@ -45,11 +48,11 @@ def conv_forward(
 ) -> None:
     """Write the output (N, F, OH, OW) of a convolution, with the relu applied if asked for."""
     filters, maps = _as_matrices(w, out)
-    for n, cols in enumerate(_columns(x, out, window)):
-        np.matmul(filters, cols, out=maps[n])
-        maps[n] += b[:, None]
+    for group, cols in _columns(x, out, window):
+        np.matmul(filters, cols, out=maps[group])
+        maps[group] += b[:, None]
         if relu:
-            np.maximum(maps[n], 0, out=maps[n])
+            np.maximum(maps[group], 0, out=maps[group])
 
 
 def conv_dw(
@@ -58,23 +61,26 @@ def conv_dw(
     """Write the gradients of the filters and biases: ``dw = dout @ cols.T`` over all images."""
     dfilters, dmaps = _as_matrices(dw, dout)
     dfilters[...] = 0
-    for n, cols in enumerate(_columns(x, dout, window)):
-        dfilters += dmaps[n] @ cols.T
+    for group, cols in _columns(x, dout, window):
+        dfilters += np.matmul(dmaps[group], cols.transpose(0, 2, 1)).sum(axis=0)
     db[...] = dmaps.sum(axis=2).sum(axis=0)  # the long contiguous axis first
 
 
 def conv_dx(w: np.ndarray, dout: np.ndarray, dx: np.ndarray, window: Window) -> None:
     """Write the gradient of the images: ``dcols = w.T @ dout``, added back into each image."""
     filters, dmaps = _as_matrices(w, dout)
-    C, H, W = dx.shape[1:]
-    windows = (C, window.HH, window.WW, *dout.shape[2:])
-    dcols = np.empty((filters.shape[1], dmaps.shape[2]), dx.dtype)
-    padded = np.empty((C, H + 2 * window.pad, W + 2 * window.pad), dx.dtype)
-    for n in range(len(dx)):
-        np.matmul(filters.T, dmaps[n], out=dcols)
+    (C, H, W), (OH, OW) = dx.shape[1:], dout.shape[2:]
+    images = _images_at_once(dx, dout, window)
+    dcols = np.empty((images, filters.shape[1], OH * OW), dx.dtype)
+    padded = np.empty((images, C, H + 2 * window.pad, W + 2 * window.pad), dx.dtype)
+    for start in range(0, len(dx), images):
+        group = slice(start, start + images)
+        n = len(dx[group])
+        np.matmul(filters.T, dmaps[group], out=dcols[:n])
         padded[...] = 0
-        add_windows(dcols.reshape(windows), padded, window)
-        dx[n] = window.crop(padded)
+        windows = dcols[:n].reshape(n, C, window.HH, window.WW, OH, OW)
+        add_windows(windows, padded[:n], window)
+        dx[group] = window.crop(padded[:n])
 
 
 def _as_matrices(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,17 +89,26 @@ def _as_matrices(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return w.reshape(F, w[:1].size), out.reshape(N, F, OH * OW)
 
 
-def _columns(x: np.ndarray, out: np.ndarray, window: Window) -> Iterator[np.ndarray]:
-    """Yield the columns (C * HH * WW, OH * OW) of each image, in one buffer for all of them."""
+def _images_at_once(x: np.ndarray, out: np.ndarray, window: Window) -> int:
+    """Return the number of images whose columns together stay in the processor's cache."""
+    column = x.shape[1] * window.HH * window.WW * out.shape[2] * out.shape[3]
+    return max(_CACHED // max(column * x.itemsize, 1), 1)
+
+
+def _columns(x: np.ndarray, out: np.ndarray, window: Window) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield each group of images with its columns, in one buffer for all of them."""
     C, H, W = x.shape[1:]
-    OH, OW = out.shape[2:]
-    padded = np.zeros((C, H + 2 * window.pad, W + 2 * window.pad), x.dtype)
-    windows = window.view(padded).transpose(0, 3, 4, 1, 2)  # (C, HH, WW, OH, OW)
+    images = _images_at_once(x, out, window)
+    padded = np.zeros((images, C, H + 2 * window.pad, W + 2 * window.pad), x.dtype)
+    windows = window.view(padded).transpose(0, 1, 4, 5, 2, 3)  # (images, C, HH, WW, OH, OW)
     cols = np.empty(windows.shape, x.dtype)
-    for image in x:
-        window.crop(padded)[...] = image
-        cols[...] = windows
-        yield cols.reshape(C * window.HH * window.WW, OH * OW)
+    rows = C * window.HH * window.WW
+    for start in range(0, len(x), images):
+        group = slice(start, start + images)
+        n = len(x[group])
+        window.crop(padded)[:n] = x[group]
+        cols[:n] = windows[:n]
+        yield group, cols[:n].reshape(n, rows, out.shape[2] * out.shape[3])
 
 
 def max_pool_forward(x: np.ndarray, out: np.ndarray, argmax: np.ndarray, window: Window) -> None:

@@ -81,7 +81,12 @@ class OptionalBuild(build_ext):
 
 def extensions():
     """Translate the Cython sources."""
-    from Cython.Build import cythonize
+    try:
+        from Cython.Build import cythonize
+    except ModuleNotFoundError:
+        raise SystemExit(
+            "setup.py: Cython is missing; install it with: python -m pip install 'Cython>=3.1'"
+        ) from None
 
     kernels = sorted(glob("cs231n/csrc/*.c"))
     headers = sorted(glob("cs231n/csrc/*.h") + glob("cs231n/csrc/*.inc"))

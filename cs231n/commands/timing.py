@@ -16,6 +16,9 @@ Contest = Mapping[str, Callable[[], Any]]
 
 # Threads of BLAS and OpenMP go on spinning after their work and would slow the next competitor.
 _PAUSE = 0.03  # seconds
+# After the pause, caches, page tables and sleeping processors have to be warmed.
+_WARM_UP = 0.02  # seconds
+_TIMED_RUNS = 3
 _SLOW = frozenset({"naive", "numpy"})
 _SLOW_ROUNDS = 3
 
@@ -75,15 +78,16 @@ def measure(
 ) -> dict[str, Times]:
     """Time the competitors in turn, every second round in reverse order.
 
-    Each run follows a pause, in which other threads fall asleep, and a run that is not timed.  The
-    slow competitors, 'naive' and 'numpy', do without the latter and run three times at most.
+    A turn is a pause, in which other threads fall asleep, runs that are not timed for at least 20
+    milliseconds, and three runs that are.  The slow competitors, 'naive' and 'numpy', have three
+    turns at most, of one run without a warm-up.
 
     Parameters
     ----------
     contest : mapping of str to callable
         Competitors by name.
     rounds : int
-        Times that each is run, at least one.
+        Turns of each, at least one.
     clock : callable
         Returns seconds; `time.process_time` does not count what other processes take.
 
@@ -96,11 +100,24 @@ def measure(
         for name in list(contest)[:: -1 if index % 2 else 1]:
             if name in _SLOW and index >= _SLOW_ROUNDS:
                 continue
-            time.sleep(_PAUSE)
-            if name not in _SLOW:
-                contest[name]()
-            seconds[name].append(_seconds(contest[name], clock))
+            seconds[name] += _turn(contest[name], 1 if name in _SLOW else _TIMED_RUNS, clock)
     return {name: Times(statistics.median(all_), min(all_)) for name, all_ in seconds.items()}
+
+
+def _turn(run: Callable[[], Any], timed: int, clock: Callable[[], float]) -> list[float]:
+    """Return the times of a competitor's runs, after a warm-up where there are several."""
+    time.sleep(_PAUSE)
+    if timed > 1:
+        _warm_up(run)
+    return [_seconds(run, clock) for _ in range(timed)]
+
+
+def _warm_up(run: Callable[[], Any]) -> None:
+    """Run for a while, at least once."""
+    end = time.perf_counter() + _WARM_UP
+    run()
+    while time.perf_counter() < end:
+        run()
 
 
 def _seconds(run: Callable[[], Any], clock: Callable[[], float]) -> float:

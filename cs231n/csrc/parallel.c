@@ -2,10 +2,11 @@
  *
  * Why not OpenMP: its runtime would have to be shipped, hangs in a forked child, and spins after
  * each region, which starves the threads of BLAS and PyTorch (and theirs starve ours).  Here a
- * worker spins for some tens of microseconds, which is enough between the kernels of one training
- * step, and then sleeps.  The caller always works too and waits only for workers that have started,
- * so a busy machine costs speed, never a stall.  While one caller uses the pool, calls from other
- * threads run on their own thread.
+ * worker spins for some tens of microseconds, then offers its processor to whoever wants it for a
+ * few milliseconds, which lasts from kernel to kernel of a training step, and then sleeps: waking
+ * a processor that sleeps costs more than a small kernel.  The caller always works too and waits
+ * only for workers that have started, so a busy machine costs speed, never a stall.  While one
+ * caller uses the pool, calls from other threads run on their own thread.
  */
 #include "parallel.h"
 
@@ -29,7 +30,8 @@ void parallel_run(task_fn task, const void *arg, ptrdiff_t tasks, int threads)
 #include <sched.h>
 #include <stdatomic.h>
 
-enum { SPINS = 2000, MOST_WORKERS = 255 };
+/* About 0.1 ms and a few milliseconds. */
+enum { SPINS = 2000, YIELDS = 5000, MOST_WORKERS = 255 };
 
 static struct {
     pthread_mutex_t user;  /* held by the caller whose job this is */
@@ -57,6 +59,15 @@ static void relax(void)
 #endif
 }
 
+/* The i-th pause of a thread that waits: after a while it lets others have the processor. */
+static void pause_once(int i)
+{
+    if (i < SPINS)
+        relax();
+    else
+        sched_yield();
+}
+
 static void take_tasks(int thread)
 {
     ptrdiff_t i;
@@ -67,8 +78,8 @@ static void take_tasks(int thread)
 /* Wait for a job that still has a seat, and take it; returns the thread's number in that job. */
 static int wait_for_seat(unsigned *seen)
 {
-    for (int i = 0; i < SPINS && atomic_load(&pool.jobs) == *seen; i++)
-        relax();
+    for (int i = 0; i < SPINS + YIELDS && atomic_load(&pool.jobs) == *seen; i++)
+        pause_once(i);
     pthread_mutex_lock(&pool.lock);
     while (pool.seats == 0)
         pthread_cond_wait(&pool.wake, &pool.lock);
@@ -134,7 +145,7 @@ static void close_job(void)
     pool.seats = 0;
     pthread_mutex_unlock(&pool.lock);
     for (int i = 0; atomic_load(&pool.active) > 0; i++)
-        i < SPINS ? relax() : (void)sched_yield();
+        pause_once(i);
 }
 
 void parallel_run(task_fn task, const void *arg, ptrdiff_t tasks, int threads)

@@ -36,10 +36,12 @@ __all__ = [
     "keep_dtype",
     "labels",
     "mode",
+    "not_float_error",
     "number",
     "option",
     "options",
     "rows",
+    "same_shape",
     "shapes",
     "upstream",
     "window_error",
@@ -147,6 +149,26 @@ def exact_shape(where: str, name: str, array: np.ndarray, expected: tuple[int, .
     """Raise a ValueError where the array does not have the expected shape."""
     if array.shape != expected:
         raise ValueError(f"{where}: {name} has shape {array.shape}; expected {expected}")
+
+
+def same_shape(where: str, name: str, x: np.ndarray, other: str, y: np.ndarray) -> None:
+    """Raise a ValueError unless the shapes agree or one is that of a scalar."""
+    if x.shape != y.shape and x.ndim > 0 and y.ndim > 0:
+        raise ValueError(
+            f"{where}: {name} has shape {x.shape} but {other} has shape {y.shape};"
+            f" expected equal shapes, or a scalar"
+        )
+
+
+def not_float_error(where: str, name: str, dtype: np.dtype[Any]) -> TypeError:
+    """Return the error of an array that must be of floats, with the reason."""
+    message = f"{where}: {name} has dtype {dtype}; expected a real float"
+    if dtype.kind in "biu":
+        message += (
+            f", for a small step on integers is rounded away and the difference quotient would"
+            f" be zero (convert it with {name}.astype(float))"
+        )
+    return TypeError(message)
 
 
 def image_shape(where: str, name: str, found: Any) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ THREADS ?= 2
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean
+.PHONY: setup train test bench benchmarks check lint clean notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -28,6 +28,23 @@ benchmarks: setup
 	$(BIN)/python benchmarks/kernels.py --threads $(THREADS)
 	$(BIN)/python benchmarks/step.py --threads $(THREADS)
 	$(BIN)/python benchmarks/scaling.py --threads $(THREADS)
+
+# Installs Jupyter and opens the notebooks.
+notebooks: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebooks]'
+	$(BIN)/jupyter lab notebooks
+
+$(VENV)/.execute: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[execute]'
+	touch $@
+
+# Runs all of them in full and stores their outputs, on the real CIFAR-10 where it is found.
+notebooks-run: $(VENV)/.execute
+	$(BIN)/python notebooks/run.py --in-place
+
+# Runs all of them in their short mode, on the built-in data, and stores nothing.
+notebooks-test: $(VENV)/.execute
+	$(BIN)/python notebooks/run.py --short
 
 check: setup
 	$(BIN)/python -m cs231n check

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_filters", "plot_history", "vis_grid", "vis_nn", "visualize_grid"]
 
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _PAPER = 0.75  # grey between filters: black and white pixels at their edges both show
 _LINES = ("-", "--", ":", "-.")  # one for each round through the colours
 
@@ -263,9 +263,9 @@ def _show_run(curves: _Curves) -> Figure:
     """Draw one run: loss, and training against validation accuracy."""
     figure = _new_figure(10, 3.8)
     loss, accuracy = figure.subplots(1, 2)
-    _draw_loss(loss, curves.loss, _COLORS[0], "-")
-    _draw_accuracy(accuracy, curves.train, _COLORS[0], "--", "training")
-    _draw_accuracy(accuracy, curves.val, _COLORS[1], "-", f"validation{_best(curves.val)}")
+    _draw_loss(loss, curves.loss, COLORS[0], "-")
+    _draw_accuracy(accuracy, curves.train, COLORS[0], "--", "training")
+    _draw_accuracy(accuracy, curves.val, COLORS[1], "-", f"validation{_best(curves.val)}")
     _label(loss, "Training loss", "iteration", "loss")
     _label(accuracy, "Accuracy", "epoch", "accuracy")
     accuracy.legend(edgecolor="none", fontsize=9)
@@ -302,7 +302,7 @@ def _styles() -> Iterator[tuple[str, str]]:
     """Yield a colour and a line style for each run, without end."""
     while True:
         for line in _LINES:
-            for color in _COLORS:
+            for color in COLORS:
                 yield color, line
 
 

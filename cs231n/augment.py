@@ -1,0 +1,142 @@
+"""Data augmentation: random changes of training images that leave what they show as it is.
+
+An augmentation is a function of a batch of images that returns another batch; the Solver calls it
+on each minibatch: ``Solver(..., augment=FlipAndShift(pad=4))``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cs231n import checks
+
+__all__ = ["FlipAndShift", "random_flip", "random_shift"]
+
+_PADDING = {"reflect": "reflect", "zero": "constant"}
+
+
+class FlipAndShift:
+    """Flips half of the images from left to right and shifts each by a few pixels.
+
+    Parameters
+    ----------
+    flip : bool
+        Whether images are flipped.
+    pad : int
+        Largest shift, in pixels; 0 shifts nothing.
+    mode : {'reflect', 'zero'}
+        What comes in at the edge: the image mirrored at its last row or column, or zeros.
+    rng : numpy.random.Generator, optional
+        Source of the random draws, instead of NumPy's global generator.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If pad is no integer >= 0 or the mode is unknown.
+    """
+
+    def __init__(
+        self,
+        flip: bool = True,
+        pad: int = 4,
+        mode: str = "reflect",
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.flip = flip
+        self.pad = checks.integer("FlipAndShift", "pad", pad, least=0)
+        self.mode = checks.choice("FlipAndShift", "mode", mode, _PADDING)
+        self.rng = rng
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Return new images (N, C, H, W), the shift drawn before the flip."""
+        X = random_shift(X, self.pad, self.mode, self.rng)
+        return random_flip(X, self.rng) if self.flip else X
+
+    def __repr__(self) -> str:
+        return f"FlipAndShift(flip={self.flip}, pad={self.pad}, mode={self.mode!r})"
+
+
+def random_flip(X: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Flip each image from left to right, or not, with equal probability.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, C, H, W)
+        Images, which are left alone.
+    rng : numpy.random.Generator, optional
+        Source of the random draws, instead of NumPy's global generator.
+
+    Returns
+    -------
+    flipped : ndarray of shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If X does not have four axes.
+    """
+    X = _images("random_flip", X)
+    flipped = X.copy()
+    chosen = _source(rng).random(len(X)) < 0.5
+    flipped[chosen] = X[chosen, ..., ::-1]
+    return flipped
+
+
+def random_shift(
+    X: np.ndarray,
+    pad: int = 4,
+    mode: str = "reflect",
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Shift each image by up to `pad` pixels: pad it on all sides and crop it anywhere.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, C, H, W)
+        Images, which are left alone.
+    pad : int
+        Largest shift, in pixels.
+    mode : {'reflect', 'zero'}
+        What comes in at the edge: the image mirrored at its last row or column, or zeros.
+    rng : numpy.random.Generator, optional
+        Source of the random draws, instead of NumPy's global generator.
+
+    Returns
+    -------
+    shifted : ndarray of shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X does not have four axes, pad is no integer >= 0 or, with 'reflect', not less than the
+        height and the width of the images, or the mode is unknown.
+    """
+    where = "random_shift"
+    X = _images(where, X)
+    N, _, H, W = X.shape
+    pad = checks.integer(where, "pad", pad, least=0)
+    padding: Any = _PADDING[checks.choice(where, "mode", mode, _PADDING)]
+    if mode == "reflect" and pad >= min(H, W):
+        raise ValueError(
+            f"{where}: pad is {pad} for images of {H}x{W}; expected less than height and width,"
+            f" for an image has no more pixels to reflect"
+        )
+    padded = np.pad(X, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode=padding)
+    crops = sliding_window_view(padded, (H, W), axis=(2, 3))  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
+    rows, columns = _source(rng).choice(2 * pad + 1, (2, N))
+    return np.ascontiguousarray(crops[np.arange(N), :, rows, columns])
+
+
+def _images(where: str, X: Any) -> np.ndarray:
+    """Return X as an array of shape (N, C, H, W)."""
+    X = np.asarray(X)
+    checks.shapes(where, X=(X, "N C H W"))
+    return X
+
+
+def _source(rng: np.random.Generator | None) -> Any:
+    """Return the source of random draws: the generator, or NumPy's global one."""
+    return np.random if rng is None else rng

@@ -1,0 +1,121 @@
+"""Data augmentation: what comes out, where it is drawn from, and what stays as it was."""
+
+import numpy as np
+import pytest
+from cases import DTYPES, LAYOUTS
+
+from cs231n.augment import FlipAndShift, random_flip, random_shift
+
+N, C, H, W = 64, 3, 7, 6
+
+
+@pytest.fixture
+def images(rng):
+    """Return images no two pixels of which are equal."""
+    return rng.permutation(N * C * H * W).reshape(N, C, H, W).astype(float)
+
+
+def shifted_by_hand(image, row, column, mode):
+    """Return one image (C, H, W) moved by rows and columns, pixel by pixel."""
+    moved = np.zeros_like(image)
+    for i, j in np.ndindex(H, W):
+        y, x = i + row, j + column
+        if mode == "reflect":
+            y, x = mirrored(y, H), mirrored(x, W)
+        if 0 <= y < H and 0 <= x < W:
+            moved[:, i, j] = image[:, y, x]
+    return moved
+
+
+def mirrored(place, size):
+    """Return the place inside an axis that a place outside it mirrors."""
+    return -place if place < 0 else 2 * (size - 1) - place if place >= size else place
+
+
+def test_every_image_is_flipped_or_not(images, rng):
+    flipped = random_flip(images, rng)
+    backwards = images[..., ::-1]
+    same = [np.array_equal(found, image) for found, image in zip(flipped, images)]
+    mirror = [np.array_equal(found, image) for found, image in zip(flipped, backwards)]
+    assert [one != other for one, other in zip(same, mirror)] == [True] * N
+    assert N / 4 < sum(same) < 3 * N / 4
+
+
+@pytest.mark.parametrize("pad", [1, 4])
+@pytest.mark.parametrize("mode", ["reflect", "zero"])
+def test_every_image_is_shifted_by_a_few_pixels(mode, pad, images, rng):
+    seen = set()
+    shifts = [(i, j) for i in range(-pad, pad + 1) for j in range(-pad, pad + 1)]
+    for found, image in zip(random_shift(images, pad, mode, rng), images):
+        fits = [s for s in shifts if np.array_equal(found, shifted_by_hand(image, *s, mode))]
+        assert len(fits) == 1
+        seen.update(fits)
+    for axis in (0, 1):
+        assert {shift[axis] for shift in seen} == set(range(-pad, pad + 1))
+
+
+def test_no_shift(images, rng):
+    np.testing.assert_array_equal(random_shift(images, 0, rng=rng), images)
+
+
+def test_flip_and_shift_does_both(images):
+    found = FlipAndShift(pad=2, mode="zero", rng=np.random.default_rng(3))(images)
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(found, random_flip(random_shift(images, 2, "zero", rng), rng))
+    unflipped = FlipAndShift(flip=False, pad=2, rng=np.random.default_rng(3))(images)
+    expected = random_shift(images, 2, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(unflipped, expected)
+
+
+def test_a_seed_gives_the_same_images(images):
+    one, same, other = (FlipAndShift(rng=np.random.default_rng(seed))(images) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_the_global_generator_is_the_default_and_else_left_alone(images):
+    np.random.seed(4)
+    one = FlipAndShift()(images)
+    np.random.seed(4)
+    np.testing.assert_array_equal(FlipAndShift()(images), one)
+    before = np.random.get_state()[1].tolist()
+    FlipAndShift(rng=np.random.default_rng(0))(images)
+    assert np.random.get_state()[1].tolist() == before
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "uint8"])
+@pytest.mark.parametrize("layout", [np.asarray, *LAYOUTS.values()])
+def test_the_input_stays_and_the_output_is_new(layout, dtype, rng):
+    images = layout(rng.integers(256, size=(5, 3, 6, 8)).astype(dtype))
+    before = images.copy()
+    found = FlipAndShift(rng=rng)(images)
+    assert found.dtype == images.dtype
+    assert found.shape == images.shape
+    assert found.flags.c_contiguous
+    assert not np.shares_memory(found, images)
+    np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 6, 6), (1, 1, 5, 9)])
+def test_small_batches(shape, rng):
+    assert FlipAndShift(rng=rng)(np.ones(shape)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: FlipAndShift(pad=-1), "FlipAndShift: pad is -1"),
+        (lambda: FlipAndShift(mode="wrap"), "FlipAndShift: mode is 'wrap'; .*'reflect' or 'zero'"),
+        (lambda: random_shift(np.ones((2, 3, 4, 9)), 4), "pad is 4 for images of 4x9"),
+        (lambda: random_shift(np.ones((2, 3, 4)), 1), r"random_shift: X has shape \(2, 3, 4\)"),
+        (lambda: random_flip(np.ones((3, 4))), r"random_flip: X has shape \(3, 4\)"),
+        (lambda: random_shift(np.ones((2, 3, 4, 4)), 1.5), r"random_shift: pad is 1\.5"),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+def test_the_words_for_it():
+    assert repr(FlipAndShift(pad=3)) == "FlipAndShift(flip=True, pad=3, mode='reflect')"

@@ -8,7 +8,8 @@ uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from cs231n import checks
 from cs231n.checks import keep_dtype
 
-__all__ = ["RULES", "adam", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
+__all__ = ["RULES", "adam", "clip_gradients", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
 
 Config = dict[str, Any]
 Rule = Callable[..., tuple[np.ndarray, Config]]
@@ -231,6 +232,39 @@ def adam(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
     config["m"], config["v"] = keep_dtype(m, w), keep_dtype(v, w)
     m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
     return keep_dtype(w - rate * m_hat / (np.sqrt(v_hat) + epsilon), w), config
+
+
+def clip_gradients(grads: Mapping[str, np.ndarray], max_norm: float) -> dict[str, np.ndarray]:
+    """Scale gradients down where all of them together have too large a norm.
+
+    Parameters
+    ----------
+    grads : mapping of str to ndarray
+        Gradients of a network's parameters, which are left alone.
+    max_norm : float
+        Largest norm.
+
+    Returns
+    -------
+    clipped : dict of str to ndarray
+        The gradients times ``max_norm / norm`` if their norm, the root of the sum of all squares,
+        is above max_norm; the same gradients otherwise.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If max_norm is no positive number.
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, On the Difficulty of Training Recurrent Neural Networks, ICML 2013.
+    """
+    max_norm = checks.number("clip_gradients", "max_norm", max_norm, 0, low_open=True)
+    # In float64: the squares of large float32 numbers would overflow.
+    norm = math.hypot(*(np.linalg.norm(dw.astype(np.float64)) for dw in grads.values()))
+    if norm <= max_norm:
+        return dict(grads)
+    return {name: dw * (max_norm / norm) for name, dw in grads.items()}
 
 
 RULES: dict[str, Rule] = {

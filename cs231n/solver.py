@@ -7,13 +7,14 @@ import difflib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from cs231n import checks, fast_optim, optim, storage, threads, workspace
+from cs231n.schedules import Schedule
 
 __all__ = ["DivergedError", "Solver"]
 
@@ -65,6 +66,17 @@ class Solver:
         `verbose` is on.
     rng : numpy.random.Generator, optional
         Source of all random draws of the solver, instead of NumPy's global generator.
+    augment : callable, optional
+        Called on the images of each minibatch, it returns those to train on; for example a
+        `cs231n.augment.FlipAndShift`.
+    schedule : callable, optional
+        Factor on the learning rate as a function of the progress in [0, 1), such as the functions
+        of `cs231n.schedules`.
+    weight_decay : float
+        Strength of decoupled weight decay: each update of a weight (not of biases, scales and
+        shifts) also takes ``learning_rate * weight_decay * w`` away from it.
+    clip_norm : float, optional
+        Where all gradients together have a larger norm than this, they are scaled down to it.
 
     Attributes
     ----------
@@ -91,6 +103,16 @@ class Solver:
     The solver puts copies of the parameters into ``model.params`` at its first step and from then
     on steps these in place: arrays that the user held before are never overwritten, those taken
     from ``model.params`` in the midst of training are.
+
+    With a schedule the learning rate of an iteration is ``learning_rate * lr_decay ** epoch *
+    schedule(progress)``, and `optim_configs` show it.
+
+    References
+    ----------
+    Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
+
+    Pascanu, Mikolov and Bengio, On the Difficulty of Training Recurrent Neural Networks, ICML 2013
+    (clipping of the norm).
     """
 
     def __init__(
@@ -110,6 +132,10 @@ class Solver:
         replace: bool = True,
         progress: bool | None = None,
         rng: np.random.Generator | None = None,
+        augment: Callable[[np.ndarray], np.ndarray] | None = None,
+        schedule: Schedule | None = None,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
@@ -130,7 +156,29 @@ class Solver:
         self.replace = replace
         self.progress = progress
         self._rng = np.random if rng is None else rng
+        self.augment = _checked_function("augment", augment)
+        self.schedule = _checked_function("schedule", schedule)
+        self.weight_decay = checks.number("Solver", "weight_decay", weight_decay, low=0)
+        self.clip_norm = clip_norm
+        if clip_norm is not None:
+            self.clip_norm = checks.number("Solver", "clip_norm", clip_norm, low=0, low_open=True)
+        if schedule is not None:
+            checks.number("Solver", "schedule(0.0)", schedule(0.0), low=0)
+        if schedule is not None or self.weight_decay:
+            self._require_rate()
         self._reset()
+
+    def _require_rate(self) -> None:
+        """Put the learning rate into the configuration; an error where nobody knows it."""
+        if isinstance(self.update_rule, str):
+            self.optim_config.setdefault(
+                "learning_rate", optim.DEFAULTS[self.update_rule]["learning_rate"]
+            )
+        if "learning_rate" not in self.optim_config:
+            raise ValueError(
+                f"Solver: optim_config has {sorted(self.optim_config)}; expected 'learning_rate',"
+                f" which schedule and weight_decay multiply"
+            )
 
     def _reset(self) -> None:
         """Start the books: histories, best parameters and the state of the update rule."""
@@ -142,6 +190,7 @@ class Solver:
         self.train_acc_history: list[float] = []
         self.val_acc_history: list[float] = []
         self.optim_configs = {name: copy.deepcopy(self.optim_config) for name in self.model.params}
+        self._iteration = 0  # updates made in this call of train, by which the schedule goes
         self._order = np.empty(0, dtype=np.intp)
         self._owned: dict[str, np.ndarray] = {}
 
@@ -169,6 +218,7 @@ class Solver:
 
     def _train(self) -> None:
         """Train, and put the best parameters into the model whatever happens."""
+        self._iteration = 0
         self._order = self._order[:0]  # an interrupted epoch is not continued
         try:
             for t in self._iterations():
@@ -207,21 +257,46 @@ class Solver:
 
     def _step(self) -> None:
         """Make one update of the parameters from one minibatch."""
+        self._schedule_rate()
         batch = self._next_batch()
         X, y = _take(self.X_train, batch), self.y_train[batch]
-        if _can_leave_l2(self.model.loss):
-            loss, grads = self.model.loss(X, y, l2_gradient=False)
-            l2 = self.model.l2_strengths()
-        else:
-            (loss, grads), l2 = self.model.loss(X, y), {}
+        if self.augment is not None:
+            X = self.augment(X)
+        loss, grads, l2 = self._loss(X, y)
         self._refuse_divergence(loss)
         self.loss_history.append(float(loss))
+        decayed = _weight_names(self.model) if self.weight_decay else ()
         for name, w in self.model.params.items():
             if self._owned.get(name) is not w:
                 w = np.array(w, order="C")
             config = self.optim_configs[name]
+            if name in decayed:
+                w *= 1 - config["learning_rate"] * self.weight_decay
             w = fast_optim.update(self.update_rule, w, grads[name], config, l2.get(name, 0.0))
             self.model.params[name] = self._owned[name] = w
+        self._iteration += 1
+
+    def _schedule_rate(self) -> None:
+        """Give all parameters the learning rate that the schedule has for this iteration."""
+        if self.schedule is None:
+            return
+        progress = min(self._iteration / max(self._num_iterations, 1), 1.0)
+        base = self.optim_config["learning_rate"] * self.lr_decay**self.epoch
+        for config in self.optim_configs.values():
+            config["learning_rate"] = base * float(self.schedule(progress))
+
+    def _loss(
+        self, X: np.ndarray, y: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray], dict[str, float]]:
+        """Return loss and gradients, and the strengths of the L2 terms that these leave out."""
+        if self.clip_norm is not None:  # the norm is that of the whole gradient
+            loss, grads = self.model.loss(X, y)
+            return loss, optim.clip_gradients(grads, self.clip_norm), {}
+        if _can_leave_l2(self.model.loss):
+            loss, grads = self.model.loss(X, y, l2_gradient=False)
+            return loss, grads, self.model.l2_strengths()
+        loss, grads = self.model.loss(X, y)
+        return loss, grads, {}
 
     def _next_batch(self) -> np.ndarray:
         """Draw the indices of a minibatch."""
@@ -379,6 +454,23 @@ def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
         return update_rule
     known = ", ".join(sorted(optim.RULES))
     raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")
+
+
+def _checked_function(name: str, value: Any) -> Any:
+    """Return a function, or None for none."""
+    if value is None or callable(value):
+        return value
+    raise TypeError(f"Solver: {name} is {value!r}; expected a function or None")
+
+
+def _weight_names(model: Any) -> Collection[str]:
+    """Return the names of the parameters that decay: a network's weights.
+
+    Another model does not tell them from biases and scales; these have but one axis.
+    """
+    if hasattr(model, "weight_names"):
+        return model.weight_names()
+    return [name for name, w in model.params.items() if w.ndim > 1]
 
 
 def _can_leave_l2(loss: Callable[..., Any]) -> bool:

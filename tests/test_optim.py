@@ -308,3 +308,24 @@ def test_a_config_that_is_no_dict_is_refused():
 
 def test_rules_are_listed_by_name():
     assert RULES == {rule: getattr(optim, rule) for rule in sorted(CONFIGS)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_are_clipped_together(dtype, rng):
+    grads = {"a": rng.standard_normal((3, 4)).astype(dtype), "b": np.full(2, 1e25, dtype)}
+    before = {name: dw.copy() for name, dw in grads.items()}
+    clipped = optim.clip_gradients(grads, 2.0)
+    norm = np.linalg.norm(np.concatenate([dw.ravel() for dw in clipped.values()]))
+    assert norm == pytest.approx(2.0, rel=1e-6)
+    for name, dw in clipped.items():
+        assert dw.dtype == dtype
+        np.testing.assert_array_equal(grads[name], before[name])
+    np.testing.assert_allclose(clipped["b"], 2 / np.sqrt(2), rtol=1e-6)
+    small = {"a": grads["a"]}
+    assert optim.clip_gradients(small, 100.0)["a"] is grads["a"]
+
+
+@pytest.mark.parametrize("max_norm", [0, -1, "x"])
+def test_a_norm_to_clip_at_is_positive(max_norm):
+    with pytest.raises((ValueError, TypeError), match="clip_gradients: max_norm is"):
+        optim.clip_gradients({}, max_norm)

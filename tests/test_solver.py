@@ -890,3 +890,116 @@ def test_two_layer_net_learns(rng):
     )
     solver.train()
     assert solver.best_val_acc > 0.9
+
+
+def test_images_are_augmented_for_training_only(rng):
+    solver = scripted_solver([1.0] * 3, num_epochs=1, augment=lambda X: X + 50, verbose=False)
+    solver.train()
+    assert {sample // 10 for batch in solver.model.batches for sample in batch} == {5}
+    assert {sample // 100 for batch in solver.model.checked for sample in batch} == {0, 1}
+    np.testing.assert_array_equal(solver.X_train, numbered()["X_train"])
+
+
+def test_the_schedule_scales_the_learning_rate():
+    seen = []
+
+    def schedule(progress):
+        seen.append(progress)
+        return 1 - progress
+
+    config = {"learning_rate": 2.0}
+    solver = scripted_solver(
+        [1.0] * 12,
+        num_epochs=2,
+        optim_config=config,
+        schedule=schedule,
+        lr_decay=0.5,
+        verbose=False,
+    )
+    rates = []
+    solver.model.on_step = lambda *_: rates.append(solver.optim_configs["w"]["learning_rate"])
+    solver.train()
+    expected = np.arange(6) / 6
+    assert seen[1:] == pytest.approx(expected)  # the first call is the constructor's check
+    assert rates == pytest.approx(2 * (1 - expected) * [1, 1, 1, 0.5, 0.5, 0.5])
+    assert config == {"learning_rate": 2.0}
+    solver.train()  # starts the schedule anew, and goes on with the decay
+    assert rates[6:] == pytest.approx(2 * (1 - expected) * [0.25, 0.25, 0.25, 1 / 8, 1 / 8, 1 / 8])
+
+
+def test_a_schedule_of_ones_changes_nothing(rng):
+    data, ends = images(rng), []
+    for schedule in (None, lambda progress: 1.0):
+        np.random.seed(7)
+        solver = Solver(small_net(), data, "adam", schedule=schedule, lr_decay=0.9, verbose=False)
+        solver.train()
+        ends.append(solver)
+    assert ends[0].loss_history == pytest.approx(ends[1].loss_history, rel=1e-12)
+
+
+@pytest.mark.parametrize("rule", sorted(optim.RULES))
+def test_weights_decay_apart_from_their_gradients(rule, rng):
+    data, rate, decay = images(rng, N=10), 0.02, 0.3
+    nets = [small_net("batchnorm"), small_net("batchnorm")]
+    start = {name: w.copy() for name, w in nets[0].params.items()}
+    for net, strength in zip(nets, (0.0, decay)):
+        np.random.seed(7)
+        config = {"learning_rate": rate}
+        Solver(net, data, rule, config, weight_decay=strength, verbose=False)._step()
+    for name, w in nets[0].params.items():
+        taken = rate * decay * start[name] if name.startswith("W") else 0.0
+        np.testing.assert_allclose(nets[1].params[name], w - taken, rtol=0, atol=1e-15)
+    assert nets[0].weight_names() == ["W1", "W2"]
+
+
+def test_weights_of_another_model_decay_if_they_have_two_axes():
+    model = Scripted([1.0])
+    model.params = {"w": np.ones(1), "V": np.ones((2, 2))}
+    model.loss = lambda X, y=None: (1.0, {name: np.zeros_like(w) for name, w in params.items()})
+    params = model.params
+    Solver(model, numbered(), optim_config={"learning_rate": 0.5}, weight_decay=0.2)._step()
+    assert model.params["w"] == 1
+    np.testing.assert_allclose(model.params["V"], 0.9)
+
+
+@pytest.mark.parametrize("reg", [0.0, 0.5])
+def test_the_norm_of_the_whole_gradient_is_clipped(reg, rng):
+    data, rate, steps = images(rng), 1.0, []
+    for clip_norm in (None, 1e9, 1e-3):
+        np.random.seed(7)
+        net = small_net(reg=reg)
+        start = np.concatenate([w.ravel() for w in net.params.values()])
+        Solver(net, data, "sgd", {"learning_rate": rate}, clip_norm=clip_norm)._step()
+        steps.append(np.concatenate([w.ravel() for w in net.params.values()]) - start)
+    free, loose, tight = steps
+    np.testing.assert_allclose(loose, free, rtol=1e-10, atol=1e-14)
+    assert np.linalg.norm(free) > 0.01
+    assert np.linalg.norm(tight) == pytest.approx(1e-3)
+    np.testing.assert_allclose(tight, free * 1e-3 / np.linalg.norm(free), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"augment": 3}, "augment is 3; expected a function"),
+        ({"schedule": "cosine"}, "schedule is 'cosine'; expected a function"),
+        ({"schedule": lambda progress: -1.0}, r"schedule\(0\.0\) is -1\.0"),
+        ({"schedule": lambda progress: None}, r"schedule\(0\.0\) is None"),
+        ({"weight_decay": -1}, r"weight_decay is -1\.0"),
+        ({"clip_norm": 0}, r"clip_norm is 0\.0"),
+        ({"clip_norm": "x"}, "clip_norm is 'x'"),
+        (
+            {"update_rule": lambda w, dw, config: (w, config), "weight_decay": 0.1},
+            r"optim_config has \[\]; expected 'learning_rate'",
+        ),
+    ],
+)
+def test_wrong_arguments_of_what_goes_with_the_steps_are_named(arguments, message):
+    with pytest.raises((ValueError, TypeError), match=f"Solver: {message}"):
+        Solver(Scripted([]), numbered(), **arguments)
+
+
+def test_a_schedule_knows_the_rules_own_learning_rate():
+    solver = Solver(Scripted([1.0]), numbered(), "adam", schedule=lambda progress: 0.5)
+    solver._step()
+    assert solver.optim_configs["w"]["learning_rate"] == 0.5e-3

@@ -119,12 +119,16 @@ class Network:
         """Return the strength of L2 regularisation of each parameter that has any."""
         if self.reg == 0:
             return {}
-        return {
-            name: float(self.reg)
+        return dict.fromkeys(self.weight_names(), float(self.reg))
+
+    def weight_names(self) -> list[str]:
+        """Return the names of the weights, which are all parameters but biases, scales, shifts."""
+        return [
+            name
             for layer in self._layers
             for name, role in zip(layer.weights, layer.stage.weights)
             if role == "w"
-        }
+        ]
 
     # The threads of BLAS would spin between its products, on the processors that the kernels need.
     @threads.one_blas_thread()

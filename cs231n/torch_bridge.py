@@ -1,0 +1,272 @@
+"""A network's weights carried to PyTorch and back, so that both give the same scores.
+
+Each layer of ours stands here beside its counterpart in PyTorch.  What differs:
+
+- An affine layer's w has shape (D, M), that of `torch.nn.Linear` (M, D).
+- The momentum of batch normalisation is the share of the old statistics in ours, that of the new
+  ones in PyTorch: one is 1 minus the other.
+- In training PyTorch puts the unbiased variance of a minibatch (divided by N - 1) into the running
+  variance, this library the biased one (divided by N).  What is carried over is carried as it is;
+  networks that train on therefore drift apart by this factor.
+- Before any training the running statistics are zeros in ours, and zeros and ones in PyTorch.
+- Dropout's p is the probability of keeping a unit in ours, of dropping it in PyTorch.
+- Scales and shifts of group normalisation have shape (1, C, 1, 1) in ours, (C,) in PyTorch.
+
+PyTorch is optional: it is imported when a function first needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from cs231n.classifiers.network import Layer, Network
+from cs231n.layer_utils import (
+    AFFINE,
+    BATCHNORM,
+    CONV,
+    CONV_RELU,
+    DROPOUT,
+    LAYERNORM,
+    POOL,
+    RELU,
+    SPATIAL_BATCHNORM,
+    SPATIAL_GROUPNORM,
+    Stage,
+)
+
+__all__ = ["copy_from_torch", "copy_to_torch", "require_torch", "to_torch"]
+
+_STATISTICS = ("running_mean", "running_var")
+
+
+def require_torch(where: str) -> Any:
+    """Return the module `torch`.
+
+    Parameters
+    ----------
+    where : str
+        Name of the function that needs it, for the message.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    """
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise ImportError(
+            f"{where}: PyTorch is missing ({error}); it is optional, and"
+            f" `pip install torch` installs it"
+        ) from error
+
+
+def to_torch(model: Network) -> Any:
+    """Build the PyTorch twin of a network: the same layers with copies of its weights.
+
+    Parameters
+    ----------
+    model : Network
+        Any network of this package.
+
+    Returns
+    -------
+    net : torch.nn.Sequential
+        In the dtype of the model and in evaluation mode, so that ``net(X)`` gives the scores that
+        ``model.loss(X)`` gives; ``net.train()`` prepares it for training.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        If the network has a layer without a counterpart here.
+
+    Examples
+    --------
+    >>> net = to_torch(model)  # doctest: +SKIP
+    >>> copy_from_torch(net, model)  # after net was trained  # doctest: +SKIP
+    """
+    torch = require_torch("to_torch")
+    modules: list[Any] = []
+    for layer in model._layers:
+        if layer.stage not in _BUILDERS:
+            known = ", ".join(stage.name for stage in _BUILDERS)
+            raise ValueError(
+                f"to_torch: {layer.stage.name!r} has no counterpart in PyTorch; expected {known}"
+            )
+        if layer.stage is AFFINE and not any(isinstance(m, torch.nn.Linear) for m in modules):
+            modules.append(torch.nn.Flatten())
+        weights = [model.params[name] for name in layer.weights]
+        modules += _BUILDERS[layer.stage](torch.nn, *weights, *layer.options)
+    net = torch.nn.Sequential(*modules).to(getattr(torch, model.dtype.name))
+    copy_to_torch(model, net)
+    return net.eval()
+
+
+def copy_to_torch(model: Network, net: Any) -> None:
+    """Copy a network's weights and running statistics into a PyTorch net of the same form.
+
+    Parameters
+    ----------
+    model : Network
+        Left alone.
+    net : torch.nn.Module
+        Its modules with weights must be, in order, the counterparts of the model's layers.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        If the two do not have the same form; net is then as it was.
+    """
+    torch = require_torch("copy_to_torch")
+    copies = []
+    for layer, module in _pairs("copy_to_torch", model, net):
+        for name, tensor in zip(layer.weights, (module.weight, module.bias)):
+            array = model.params[name]
+            array = array.T if layer.stage is AFFINE else array.reshape(tensor.shape)
+            copies.append((tensor, array))
+        param = _statistics_of(layer)
+        if param is not None:
+            empty = np.zeros(module.num_features)
+            copies += [(getattr(module, key), param.get(key, empty)) for key in _STATISTICS]
+    with torch.no_grad():
+        for tensor, array in copies:
+            tensor.copy_(torch.from_numpy(np.array(array)))
+
+
+def copy_from_torch(net: Any, model: Network) -> None:
+    """Copy a PyTorch net's weights and running statistics into a network of the same form.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        Left alone.
+    model : Network
+        Gets new arrays in ``params`` and in its running statistics, in its own dtype.
+
+    Raises
+    ------
+    ValueError
+        If the two do not have the same form; the model is then as it was.
+    """
+    for layer, module in _pairs("copy_from_torch", model, net):
+        for name, tensor in zip(layer.weights, (module.weight, module.bias)):
+            array = _array(tensor, model.dtype)
+            array = array.T if layer.stage is AFFINE else array
+            model.params[name] = np.array(array.reshape(model.params[name].shape), order="C")
+        param = _statistics_of(layer)
+        if param is not None:
+            param.update((key, _array(getattr(module, key), model.dtype)) for key in _STATISTICS)
+
+
+def _array(tensor: Any, dtype: np.dtype) -> np.ndarray:
+    """Return a copy of a tensor as an array."""
+    return np.array(tensor.detach().cpu().numpy(), dtype)
+
+
+def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
+    """Return the layers with weights and their counterparts, after a check of all shapes."""
+    layers = [layer for layer in model._layers if layer.weights]
+    modules = [m for m in net.modules() if next(m.parameters(recurse=False), None) is not None]
+    ours = [_torch_shapes(layer, model) for layer in layers]
+    theirs = [tuple(tuple(p.shape) for p in m.parameters(recurse=False)) for m in modules]
+    if ours != theirs:
+        raise ValueError(
+            f"{where}: the PyTorch net has weights of shapes {theirs}; expected {ours}, those of"
+            f" the counterparts of {[layer.stage.name for layer in layers]}"
+        )
+    return zip(layers, modules)
+
+
+def _torch_shapes(layer: Layer, model: Network) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes that a layer's weights have in PyTorch."""
+    arrays = [model.params[name] for name in layer.weights]
+    if layer.stage is AFFINE:
+        return (arrays[0].T.shape, arrays[1].shape)
+    if layer.stage is SPATIAL_GROUPNORM:
+        return tuple((array.size,) for array in arrays)
+    return tuple(array.shape for array in arrays)
+
+
+def _statistics_of(layer: Layer) -> dict[str, Any] | None:
+    """Return the dict of a layer's running statistics, if it keeps any."""
+    return dict(zip(layer.stage.options, layer.options)).get("bn_param")
+
+
+def _affine(nn: Any, w: np.ndarray, b: np.ndarray) -> list[Any]:
+    """Return the counterpart of an affine layer."""
+    return [nn.Linear(*w.shape)]
+
+
+def _conv(nn: Any, w: np.ndarray, b: np.ndarray, conv_param: dict[str, Any]) -> list[Any]:
+    """Return the counterpart of a convolution."""
+    F, C, HH, WW = w.shape
+    return [nn.Conv2d(C, F, (HH, WW), stride=conv_param["stride"], padding=conv_param["pad"])]
+
+
+def _conv_relu(nn: Any, w: np.ndarray, b: np.ndarray, conv_param: dict[str, Any]) -> list[Any]:
+    """Return the counterpart of a convolution that applies the relu after it."""
+    return [*_conv(nn, w, b, conv_param), *_relu(nn)]
+
+
+def _relu(nn: Any) -> list[Any]:
+    """Return the counterpart of a relu, in place as nobody else reads its input."""
+    return [nn.ReLU(inplace=True)]
+
+
+def _pool(nn: Any, pool_param: dict[str, Any]) -> list[Any]:
+    """Return the counterpart of a max pooling layer."""
+    window = pool_param["pool_height"], pool_param["pool_width"]
+    return [nn.MaxPool2d(window, stride=pool_param["stride"])]
+
+
+def _dropout(nn: Any, dropout_param: dict[str, Any]) -> list[Any]:
+    """Return the counterpart of dropout."""
+    return [nn.Dropout(1 - dropout_param["p"])]
+
+
+def _batchnorm(kind: str) -> Callable[..., list[Any]]:
+    """Return the builder of the counterpart of a batch normalisation."""
+
+    def build(nn: Any, gamma: np.ndarray, beta: np.ndarray, param: dict[str, Any]) -> list[Any]:
+        momentum = 1 - param.get("momentum", 0.9)
+        return [getattr(nn, kind)(gamma.size, eps=param.get("eps", 1e-5), momentum=momentum)]
+
+    return build
+
+
+def _layernorm(nn: Any, gamma: np.ndarray, beta: np.ndarray, ln_param: dict[str, Any]) -> list[Any]:
+    """Return the counterpart of layer normalisation."""
+    return [nn.LayerNorm(gamma.size, eps=ln_param.get("eps", 1e-5))]
+
+
+def _groupnorm(
+    nn: Any, gamma: np.ndarray, beta: np.ndarray, G: int, gn_param: dict[str, Any]
+) -> list[Any]:
+    """Return the counterpart of spatial group normalisation."""
+    return [nn.GroupNorm(G, gamma.size, eps=gn_param.get("eps", 1e-5))]
+
+
+_BUILDERS: dict[Stage, Callable[..., list[Any]]] = {
+    AFFINE: _affine,
+    RELU: _relu,
+    CONV: _conv,
+    CONV_RELU: _conv_relu,
+    POOL: _pool,
+    DROPOUT: _dropout,
+    BATCHNORM: _batchnorm("BatchNorm1d"),
+    SPATIAL_BATCHNORM: _batchnorm("BatchNorm2d"),
+    LAYERNORM: _layernorm,
+    SPATIAL_GROUPNORM: _groupnorm,
+}

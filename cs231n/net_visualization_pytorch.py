@@ -1,0 +1,335 @@
+"""Saliency maps, fooling images and class images of PyTorch models, without torchvision.
+
+The functions have the names and arguments that notebooks with a pretrained SqueezeNet call.
+PyTorch is optional: it is imported when a function first needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from cs231n import checks
+from cs231n.image_utils import deprocess_image, preprocess_image
+from cs231n.net_visualization import Slope, climb, climb_until_fooled
+from cs231n.torch_bridge import require_torch
+
+__all__ = [
+    "blur_image",
+    "class_visualization_update_step",
+    "compute_saliency_maps",
+    "deprocess",
+    "jitter",
+    "make_fooling_image",
+    "preprocess",
+    "rescale",
+]
+
+_REACH = 4  # standard deviations at which the bell of a blur ends
+
+
+def preprocess(img: Any, size: int = 224) -> Any:
+    """Turn a picture into the batch of one image that a model trained on ImageNet expects.
+
+    Parameters
+    ----------
+    img : PIL.Image.Image or ndarray of shape (H, W, 3)
+        Picture; an array holds pixels from 0 to 255.
+    size : int
+        Pixels that the shorter side gets; the other keeps the proportions.
+
+    Returns
+    -------
+    x : Tensor of shape (1, 3, H, W)
+        float32, normalised by SQUEEZENET_MEAN and SQUEEZENET_STD.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError, TypeError
+        If size is no positive integer or img no colour picture.
+    """
+    torch = require_torch("preprocess")
+    from PIL import Image
+
+    size = checks.integer("preprocess", "size", size, least=1)
+    picture = img if isinstance(img, Image.Image) else _picture("preprocess", img)
+    picture = picture.convert("RGB")
+    shorter = min(picture.size)
+    width, height = (max(1, size * side // shorter) for side in picture.size)
+    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    channels_first = preprocess_image(pixels).transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(channels_first[np.newaxis]))
+
+
+def deprocess(img: Any, should_rescale: bool = True) -> Any:
+    """Undo `preprocess`: a picture from the first image of a batch.
+
+    Parameters
+    ----------
+    img : Tensor of shape (N, 3, H, W)
+        Normalised images.
+    should_rescale : bool
+        Stretch the values so that the least becomes black and the greatest white.
+
+    Returns
+    -------
+    picture : PIL.Image.Image
+
+    Raises
+    ------
+    ValueError
+        If img does not have four axes, three channels and at least one image.
+    """
+    from PIL import Image
+
+    if img.ndim != 4 or img.shape[1] != 3 or len(img) == 0:
+        raise ValueError(f"deprocess: img has shape {tuple(img.shape)}; expected (1, 3, H, W)")
+    channels_last = img[0].detach().cpu().permute(1, 2, 0).numpy()
+    return Image.fromarray(deprocess_image(channels_last, rescale=should_rescale))
+
+
+def rescale(x: Any) -> Any:
+    """Stretch values so that they run from 0 to 1.
+
+    Parameters
+    ----------
+    x : Tensor or ndarray
+
+    Returns
+    -------
+    Tensor or ndarray
+        Of the same shape; zeros where all values are equal.
+    """
+    low, high = x.min(), x.max()
+    return (x - low) / (high - low if high > low else 1)
+
+
+def blur_image(X: Any, sigma: float = 1) -> Any:
+    """Blur images in place with a Gaussian; beyond an edge is its mirror image.
+
+    Parameters
+    ----------
+    X : Tensor of shape (N, C, H, W)
+        Images, overwritten.
+    sigma : float
+        Standard deviation in pixels; 0 leaves the images as they are.
+
+    Returns
+    -------
+    X : Tensor of shape (N, C, H, W)
+        The same tensor.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError, TypeError
+        If X does not have four axes or sigma is no number of at least 0.
+    """
+    torch = require_torch("blur_image")
+    sigma = checks.number("blur_image", "sigma", sigma, low=0)
+    if X.ndim != 4:
+        raise ValueError(f"blur_image: X has shape {tuple(X.shape)}; expected (N, C, H, W)")
+    bell = _bell(sigma)
+    images = X.detach().cpu().numpy()
+    for axis in (2, 3):
+        images = _smooth(images, bell, axis)
+    with torch.no_grad():
+        return X.copy_(torch.from_numpy(images))
+
+
+def jitter(X: Any, ox: int, oy: int) -> Any:
+    """Shift images; what leaves on one side comes in on the other.
+
+    Parameters
+    ----------
+    X : Tensor of shape (N, C, H, W)
+        Images, left alone.
+    ox, oy : int
+        Pixels by which to shift to the right and down; negative ones go the other way.
+
+    Returns
+    -------
+    Tensor of shape (N, C, H, W)
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    """
+    return require_torch("jitter").roll(X, (oy, ox), dims=(2, 3))
+
+
+def compute_saliency_maps(X: Any, y: Any, model: Any) -> Any:
+    """Compute how much each pixel matters for the score of its image's label.
+
+    Parameters
+    ----------
+    X : Tensor of shape (N, C, H, W)
+        Images.
+    y : Tensor of shape (N,)
+        Labels.
+    model : torch.nn.Module
+        Gives scores (N, classes).  Used in evaluation mode and left as it was.
+
+    Returns
+    -------
+    saliency : Tensor of shape (N, H, W)
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        If there is not a label for each image.
+
+    Notes
+    -----
+    As `cs231n.net_visualization.compute_saliency_maps`.
+    """
+    with _slope("compute_saliency_maps", model) as slope:
+        _, dX = slope(X, y)
+    return dX.abs().amax(dim=1)
+
+
+def make_fooling_image(
+    X: Any, target_y: int, model: Any, learning_rate: float = 1.0, max_iterations: int = 100
+) -> Any:
+    """Change an image a little, until the model takes it for another class.
+
+    Parameters
+    ----------
+    X : Tensor of shape (1, C, H, W)
+        Image; it is left alone.
+    target_y : int
+        The class that the model shall see.
+    model : torch.nn.Module
+        Used in evaluation mode and left as it was.
+    learning_rate : float
+        Euclidean length of a step.
+    max_iterations : int
+        Steps at most.
+
+    Returns
+    -------
+    X_fooling : Tensor of shape (1, C, H, W)
+        The image of the last step, if no step was enough.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        If X is not a single image.
+
+    Notes
+    -----
+    As `cs231n.net_visualization.make_fooling_image`.
+    """
+    where = "make_fooling_image"
+    if X.ndim != 4 or len(X) != 1:
+        raise ValueError(f"{where}: X has shape {tuple(X.shape)}; expected (1, C, H, W)")
+    with _slope(where, model) as slope:
+        X = X.detach().clone()
+        return climb_until_fooled(slope, X, int(target_y), learning_rate, max_iterations)
+
+
+def class_visualization_update_step(
+    img: Any, model: Any, target_y: int, l2_reg: float, learning_rate: float
+) -> None:
+    """Take a step, in place, towards an image with a larger score of a class.
+
+    Parameters
+    ----------
+    img : Tensor of shape (1, C, H, W)
+        Image, overwritten; it may require a gradient, and keeps none.
+    model : torch.nn.Module
+        Used in evaluation mode and left as it was.
+    target_y : int
+        Class.
+    l2_reg : float
+        Strength of the pull towards zero.
+    learning_rate : float
+        Euclidean length of the step.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ValueError
+        If img is not a single image.
+
+    Notes
+    -----
+    ``img += learning_rate * g / ||g||`` with ``g = d (score[target_y] - l2_reg * sum(img ** 2)) /
+    d img``, as in `cs231n.net_visualization.create_class_visualization`.
+    """
+    where = "class_visualization_update_step"
+    if img.ndim != 4 or len(img) != 1:
+        raise ValueError(f"{where}: img has shape {tuple(img.shape)}; expected (1, C, H, W)")
+    with _slope(where, model) as slope:
+        stepped = climb(slope, img.detach(), [int(target_y)], learning_rate, l2_reg)
+        img.data.copy_(stepped)
+
+
+@contextmanager
+def _slope(where: str, model: Any) -> Iterator[Slope]:
+    """Give the function of images and labels that returns scores and gradients of the images.
+
+    Meanwhile the model is in evaluation mode.  Its parameters get no gradients.
+    """
+    torch = require_torch(where)
+
+    def slope(X: Any, y: Any) -> tuple[Any, Any]:
+        X = X.detach().requires_grad_()
+        y = torch.as_tensor(y, device=X.device)
+        if y.shape != X.shape[:1]:
+            raise ValueError(
+                f"{where}: y has shape {tuple(y.shape)}; expected ({len(X)},), a label for each"
+                f" image"
+            )
+        with torch.enable_grad():
+            scores = model(X)
+            chosen = scores.gather(1, y.view(-1, 1)).sum()
+        (dX,) = torch.autograd.grad(chosen, X)
+        return scores.detach(), dX
+
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield slope
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _picture(where: str, img: Any) -> Any:
+    """Return an array of pixels (H, W, 3) as a picture."""
+    from PIL import Image
+
+    pixels = np.asarray(img)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"{where}: img has shape {pixels.shape}; expected a picture or (H, W, 3)")
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _bell(sigma: float) -> np.ndarray:
+    """Return the weights of a Gaussian, which add up to 1."""
+    reach = int(_REACH * sigma + 0.5)
+    places = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (places / max(sigma, 1e-9)) ** 2)
+    return weights / weights.sum()
+
+
+def _smooth(images: np.ndarray, bell: np.ndarray, axis: int) -> np.ndarray:
+    """Average along an axis, with the mirror image beyond its ends."""
+    reach = len(bell) // 2
+    pads = [(reach, reach) if other == axis else (0, 0) for other in range(images.ndim)]
+    padded = np.pad(images, pads, mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(bell), axis=axis)
+    return windows @ bell.astype(images.dtype)

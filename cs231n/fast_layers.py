@@ -793,7 +793,9 @@ def _planes(x: np.ndarray) -> np.ndarray:
     return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
 
 
-def softmax_loss_fast(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def softmax_loss_fast(
+    x: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0
+) -> tuple[float, np.ndarray]:
     """Compute the loss and gradient of softmax classification, fast.
 
     Parameters
@@ -802,6 +804,8 @@ def softmax_loss_fast(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         Scores of the C classes.
     y : ndarray of shape (N,)
         Labels, integers in [0, C).
+    label_smoothing : float
+        Part of the target, in [0, 1], that is shared by all classes alike.
 
     Returns
     -------
@@ -815,6 +819,7 @@ def softmax_loss_fast(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         As `cs231n.layers.softmax_loss` does.
     """
     where = "softmax_loss_fast"
+    s = checks.number(where, "label_smoothing", label_smoothing, 0, 1)
     (x,) = checks.float_arrays(where, x=x)
     N, C = checks.shapes(where, x=(x, "N C")).values()
     y = checks.labels(where, y, N, C)
@@ -823,7 +828,23 @@ def softmax_loss_fast(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     (scores,), (y,) = _contiguous(x.dtype, x), _contiguous(np.dtype(np.int64), y)
     losses, dx = np.empty(N, x.dtype), np.empty(x.shape, x.dtype)
     kernels().softmax_loss(scores, y, losses, dx)
+    if s:
+        _smooth_labels(scores, y, s, losses, dx)
     return float(losses.sum(dtype=np.float64) / N), dx
+
+
+def _smooth_labels(
+    scores: np.ndarray, y: np.ndarray, s: float, losses: np.ndarray, dx: np.ndarray
+) -> None:
+    """Turn losses and gradient of the labels into those of targets smoothed by s.
+
+    ``-mean(log p) = -log p[y] + mean(x[y] - x)``, so the kernel's losses need no other logarithm.
+    """
+    N, C = scores.shape
+    correct = np.arange(N), y
+    losses += s * (scores[correct][:, None] - scores).mean(axis=1)
+    dx -= s / (C * N)
+    dx[correct] += s / N
 
 
 def _kernels(*arrays: np.ndarray) -> ModuleType:

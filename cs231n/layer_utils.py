@@ -26,6 +26,8 @@ _OWN = [
     "CONV",
     "CONV_RELU",
     "DROPOUT",
+    "GLOBAL_AVG_POOL",
+    "GLOBAL_MAX_POOL",
     "LAYERNORM",
     "POOL",
     "RELU",
@@ -314,6 +316,8 @@ POOL = Stage(
     fast_layers.max_pool_backward_fast,
     options=("pool_param",),
 )
+GLOBAL_AVG_POOL = Stage("gavg", layers.global_avg_pool_forward, layers.global_avg_pool_backward)
+GLOBAL_MAX_POOL = Stage("gmax", layers.global_max_pool_forward, layers.global_max_pool_backward)
 SPATIAL_BATCHNORM = Stage(
     "bn",
     fast_layers.spatial_batchnorm_forward_fast,

@@ -33,6 +33,10 @@ __all__ = [
     "conv_forward_naive",
     "dropout_backward",
     "dropout_forward",
+    "global_avg_pool_backward",
+    "global_avg_pool_forward",
+    "global_max_pool_backward",
+    "global_max_pool_forward",
     "layernorm_backward",
     "layernorm_forward",
     "max_pool_backward_naive",
@@ -187,7 +191,9 @@ def relu_backward(dout: np.ndarray, cache: ReluCache) -> np.ndarray:
     return keep_dtype(np.where(x > 0, dout, 0), x)
 
 
-def softmax_loss(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def softmax_loss(
+    x: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0
+) -> tuple[float, np.ndarray]:
     """Compute the loss and gradient of softmax classification (cross-entropy).
 
     Parameters
@@ -196,6 +202,8 @@ def softmax_loss(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         Scores of the C classes.
     y : ndarray of shape (N,)
         Labels, integers in [0, C).
+    label_smoothing : float
+        Part of the target, in [0, 1], that is shared by all classes alike.
 
     Returns
     -------
@@ -207,14 +215,23 @@ def softmax_loss(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     Raises
     ------
     ValueError, TypeError
-        If the shapes do not fit together, or a label is no class.
+        If the shapes do not fit together, a label is no class or label_smoothing is not in [0, 1].
 
     Notes
     -----
     Subtracting each row's largest score changes no probability and keeps exp from overflowing.
     The gradient is ``(p - onehot(y)) / N``.  The loss is summed in float64, for a float32 sum
     over many samples would lose digits.
+
+    Smoothing by s makes the target ``t = (1 - s) * onehot(y) + s / C``, the loss the mean of
+    ``-sum(t * log p)`` and the gradient ``(p - t) / N``: the network is not driven to be certain.
+
+    References
+    ----------
+    Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, Rethinking the Inception Architecture for Computer
+    Vision, CVPR 2016 (label smoothing).
     """
+    s = checks.number("softmax_loss", "label_smoothing", label_smoothing, 0, 1)
     (x,) = checks.float_arrays("softmax_loss", x=x)
     N, C = checks.shapes("softmax_loss", x=(x, "N C")).values()
     y = checks.labels("softmax_loss", y, N, C)
@@ -224,12 +241,15 @@ def softmax_loss(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
 
     shifted = x - x.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -log_p[correct].sum(dtype=np.float64) / N
-
+    log_likelihood = log_p[correct]
     dx = np.exp(log_p)
     dx[correct] -= 1
+    if s:
+        log_likelihood = (1 - s) * log_likelihood + s * log_p.mean(axis=1)
+        dx[correct] += s
+        dx -= s / C
     dx /= N
-    return float(loss), dx
+    return float(-log_likelihood.sum(dtype=np.float64) / N), dx
 
 
 def svm_loss(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
@@ -809,6 +829,137 @@ def max_pool_backward_naive(dout: np.ndarray, cache: MaxPoolCache) -> np.ndarray
         hh, ww = divmod(int(first), window.WW)
         dx[n, c, i * window.stride + hh, j * window.stride + ww] += dout[n, c, i, j]
     return dx
+
+
+class GlobalAvgPoolCache(NamedTuple):
+    """shape (N, C, H, W) and dtype of the input."""
+
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype
+
+
+def global_avg_pool_forward(x: np.ndarray) -> tuple[np.ndarray, GlobalAvgPoolCache]:
+    """Compute the forward pass of global average pooling: the mean of each channel's pixels.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, C, H, W)
+        Images.
+
+    Returns
+    -------
+    out : ndarray of shape (N, C)
+    cache : GlobalAvgPoolCache
+        What the backward pass needs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x does not have four axes, or its images have no pixels.
+
+    References
+    ----------
+    Lin, Chen and Yan, Network in Network, ICLR 2014.
+    """
+    pixels = _pixels("global_avg_pool_forward", x)  # (N, C, H * W)
+    return pixels.mean(axis=2), GlobalAvgPoolCache(np.shape(x), pixels.dtype)
+
+
+def global_avg_pool_backward(dout: np.ndarray, cache: GlobalAvgPoolCache) -> np.ndarray:
+    """Back-propagate through global average pooling: every pixel has the same share.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, C)
+        Upstream gradient.
+    cache : GlobalAvgPoolCache
+        From `global_avg_pool_forward`.
+
+    Returns
+    -------
+    dx : ndarray of shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If dout does not have the output's shape, or the cache is another layer's.
+    """
+    where = "global_avg_pool_backward"
+    (N, C, H, W), dtype = checks.cache(where, cache, GlobalAvgPoolCache)
+    dout = checks.upstream(where, dout, (N, C))
+    dx = np.empty((N, C, H, W), dtype)
+    dx[...] = (dout / (H * W))[:, :, None, None]
+    return dx
+
+
+class GlobalMaxPoolCache(NamedTuple):
+    """argmax (N, C) place of the largest pixel; shape (N, C, H, W) and dtype of the input."""
+
+    argmax: np.ndarray
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype
+
+
+def global_max_pool_forward(x: np.ndarray) -> tuple[np.ndarray, GlobalMaxPoolCache]:
+    """Compute the forward pass of global max pooling: the largest of each channel's pixels.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, C, H, W)
+        Images.
+
+    Returns
+    -------
+    out : ndarray of shape (N, C)
+    cache : GlobalMaxPoolCache
+        What the backward pass needs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x does not have four axes, or its images have no pixels.
+    """
+    pixels = _pixels("global_max_pool_forward", x)  # (N, C, H * W)
+    argmax = pixels.argmax(axis=2)
+    out = np.take_along_axis(pixels, argmax[:, :, None], axis=2)[:, :, 0].copy()
+    return out, GlobalMaxPoolCache(argmax, np.shape(x), pixels.dtype)
+
+
+def global_max_pool_backward(dout: np.ndarray, cache: GlobalMaxPoolCache) -> np.ndarray:
+    """Back-propagate through global max pooling.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, C)
+        Upstream gradient.
+    cache : GlobalMaxPoolCache
+        From `global_max_pool_forward`.
+
+    Returns
+    -------
+    dx : ndarray of shape (N, C, H, W)
+        The gradient goes to the largest pixel of each channel, to the first one of a tie.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If dout does not have the output's shape, or the cache is another layer's.
+    """
+    where = "global_max_pool_backward"
+    argmax, (N, C, H, W), dtype = checks.cache(where, cache, GlobalMaxPoolCache)
+    dout = checks.upstream(where, dout, (N, C))
+    dx = np.zeros((N, C, H * W), dtype)
+    np.put_along_axis(dx, argmax[:, :, None], dout[:, :, None], axis=2)
+    return dx.reshape(N, C, H, W)
+
+
+def _pixels(where: str, x: Any) -> np.ndarray:
+    """Return images (N, C, H, W) as (N, C, H * W), with at least one pixel in each."""
+    (x,) = checks.float_arrays(where, x=x)
+    N, C, H, W = checks.shapes(where, x=(x, "N C H W")).values()
+    if H * W == 0:
+        raise ValueError(f"{where}: x has shape {x.shape}; expected at least one pixel")
+    return x.reshape(N, C, H * W)
 
 
 class SpatialBatchNormCache(NamedTuple):

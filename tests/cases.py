@@ -4,6 +4,7 @@ A twin must agree on every case; adding a line here adds it to every test that u
 """
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -252,6 +253,12 @@ REFERENCE_LAYERS = {
     "max pool naive": LayerCase(
         layers.max_pool_forward_naive, layers.max_pool_backward_naive, PIXELS, (OVERLAP,)
     ),
+    "global avg pool": LayerCase(
+        layers.global_avg_pool_forward, layers.global_avg_pool_backward, PIXELS
+    ),
+    "global max pool": LayerCase(
+        layers.global_max_pool_forward, layers.global_max_pool_backward, PIXELS
+    ),
     "spatial batchnorm, train": LayerCase(
         layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward, IMAGES, (TRAIN,)
     ),
@@ -407,8 +414,15 @@ TWINS = {
     if name not in ("conv fast", "max pool fast")  # which have tables of their own
     for size, shapes, options in _sizes(name)
 }
-LOSSES = {"softmax": layers.softmax_loss, "svm": layers.svm_loss}
-FAST_LOSSES = {"softmax fast": fast_layers.softmax_loss_fast}
+LOSSES = {
+    "softmax": layers.softmax_loss,
+    "softmax, smoothed": functools.partial(layers.softmax_loss, label_smoothing=0.3),
+    "svm": layers.svm_loss,
+}
+FAST_LOSSES = {
+    "softmax fast": fast_layers.softmax_loss_fast,
+    "softmax fast, smoothed": functools.partial(fast_layers.softmax_loss_fast, label_smoothing=0.3),
+}
 SCORES = {
     "few": (4, 3),
     "one sample": (1, 10),

@@ -188,13 +188,14 @@ def test_variance_does_not_suffer_from_a_large_mean(offset, backend_name, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1, 30, 1e4])
+@pytest.mark.parametrize("smoothing", [0, 0.1, 1])
 @pytest.mark.parametrize("shape", SCORES.values(), ids=SCORES)
-def test_softmax_loss_agrees_with_the_reference(shape, scale, dtype, backend_name, rng):
+def test_softmax_loss_agrees_with_the_reference(shape, smoothing, scale, dtype, backend_name, rng):
     scores = (scale * rng.standard_normal(shape)).astype(dtype)
     y = rng.integers(shape[1], size=shape[0])
-    expected, expected_dx = softmax_loss(scores.astype(np.float64), y)
+    expected, expected_dx = softmax_loss(scores.astype(np.float64), y, smoothing)
     for layout in (np.asarray, *LAYOUTS.values()):
-        loss, dx = softmax_loss_fast(layout(scores), layout(y))
+        loss, dx = softmax_loss_fast(layout(scores), layout(y), smoothing)
         assert type(loss) is float
         assert dx.dtype == dtype
         # As good as the scores, whose last digits are what is left where they cancel.

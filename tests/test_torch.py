@@ -17,6 +17,7 @@ from cs231n.fast_layers import (
     conv_forward_fast,
     max_pool_backward_fast,
     max_pool_forward_fast,
+    softmax_loss_fast,
 )
 from cs231n.optim import RULES
 
@@ -93,12 +94,16 @@ def test_relu_also_at_zero(dtype, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1, 100])
-def test_softmax_loss(scale, dtype, rng):
+@pytest.mark.parametrize("smoothing", [0, 0.1, 1])
+@pytest.mark.parametrize("loss_of", [layers.softmax_loss, softmax_loss_fast])
+def test_softmax_loss(loss_of, smoothing, scale, dtype, rng):
     (x,), y = draw(rng, dtype, (7, 4)), rng.integers(4, size=7)
     x *= scale
-    loss, dx = layers.softmax_loss(x, y)
+    loss, dx = loss_of(x, y, smoothing)
     expected, expected_dx = by_torch(
-        lambda x: functional.cross_entropy(x, torch.tensor(y)), np.asarray(1, dtype), x
+        lambda x: functional.cross_entropy(x, torch.tensor(y), label_smoothing=smoothing),
+        np.asarray(1, dtype),
+        x,
     )
     assert_close(np.asarray(loss, dtype), expected)
     assert_close(dx, expected_dx)
@@ -197,6 +202,23 @@ def test_max_pool_also_of_ties(case, draw, dtype, path, rng):
         lambda x: functional.max_pool2d(x, (case.HH, case.WW), stride=case.stride), dout, x
     )
     assert_all_close((out, backward(dout, cache)), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (2, 3, 1, 1)])
+def test_global_pools(shape, dtype, rng):
+    (dout,) = draw(rng, dtype, shape[:2])
+    x = rng.integers(-2, 3, shape).astype(dtype)  # with ties for the maximum
+    pools = {
+        "avg": lambda x: functional.avg_pool2d(x, shape[2:]),
+        "max": lambda x: functional.max_pool2d(x, shape[2:]),
+    }
+    for name, pool in pools.items():
+        forward = getattr(layers, f"global_{name}_pool_forward")
+        out, cache = forward(x)
+        expected = by_torch(lambda x, pool=pool: pool(x)[:, :, 0, 0], dout, x)
+        dx = getattr(layers, f"global_{name}_pool_backward")(dout, cache)
+        assert_all_close((out, dx), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

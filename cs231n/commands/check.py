@@ -54,6 +54,8 @@ def _cases() -> Iterator[Case]:
     )
     pool = L.max_pool_forward_naive, L.max_pool_backward_naive
     yield Case("max_pool_naive", *pool, (_IMAGES,), (_POOL,))
+    for name in ("global_avg_pool", "global_max_pool"):
+        yield Case(name, getattr(L, f"{name}_forward"), getattr(L, f"{name}_backward"), (_IMAGES,))
     yield Case(
         "spatial_batchnorm",
         L.spatial_batchnorm_forward,

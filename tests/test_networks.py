@@ -6,10 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 
 FC = {"input_dim": 12, "num_classes": 5, "weight_scale": 0.3}
 CONV = {"input_dim": (3, 6, 5), "num_filters": 4, "filter_size": 3, "hidden_dim": 7}
+EVERYTHING = "conv4-conv6x5s2-pool-conv4x1-gmax-fc6-fc5"
+DEEP = {"input_dim": (2, 9, 8), "label_smoothing": 0.1}
 
 # One small network of each form: constructor, its arguments, and the shape of one sample.
 NETWORKS = {
@@ -29,6 +31,17 @@ NETWORKS = {
         FullyConnectedNet,
         {"hidden_dims": [7], "dropout_keep_ratio": 0.6, "seed": 5, **FC},
         (12,),
+    ),
+    "convnet": (ConvNet, {"architecture": EVERYTHING, **DEEP}, (2, 9, 8)),
+    "convnet, batchnorm": (
+        ConvNet,
+        {"architecture": EVERYTHING, "normalization": "batchnorm", **DEEP},
+        (2, 9, 8),
+    ),
+    "convnet, groupnorm": (
+        ConvNet,
+        {"architecture": EVERYTHING, "normalization": "groupnorm", "num_groups": 2, **DEEP},
+        (2, 9, 8),
     ),
     "conv": (ThreeLayerConvNet, {**CONV, "num_classes": 5, "weight_scale": 0.2}, (3, 6, 5)),
 }

@@ -62,7 +62,7 @@ class ThreeLayerConvNet(Network):
     ) -> None:
         super().__init__(reg, dtype)
         where = "ThreeLayerConvNet"
-        C, H, W = _image_shape(where, input_dim)
+        C, H, W = self.input_shape = image_shape(where, input_dim)
         F = checks.integer(where, "num_filters", num_filters, least=1)
         size = checks.integer(where, "filter_size", filter_size, least=1)
         M = checks.integer(where, "hidden_dim", hidden_dim, least=1)
@@ -80,7 +80,7 @@ class ThreeLayerConvNet(Network):
         self._add(AFFINE, W3=draw(M, classes), b3=np.zeros(classes))
 
 
-def _image_shape(where: str, input_dim: Any) -> tuple[int, int, int]:
+def image_shape(where: str, input_dim: Any) -> tuple[int, int, int]:
     """Return the shape (C, H, W) of an image as three positive integers."""
     try:
         C, H, W = input_dim

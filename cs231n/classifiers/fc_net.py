@@ -56,6 +56,7 @@ class TwoLayerNet(Network):
     ) -> None:
         super().__init__(reg, dtype)
         D = checks.integer("TwoLayerNet", "input_dim", input_dim, least=1)
+        self.input_shape = (D,)
         M = checks.integer("TwoLayerNet", "hidden_dim", hidden_dim, least=1)
         C = checks.integer("TwoLayerNet", "num_classes", num_classes, least=1)
         draw = gaussian(checks.number("TwoLayerNet", "weight_scale", weight_scale, low=0))
@@ -130,6 +131,7 @@ class FullyConnectedNet(Network):
             if seed is not None:
                 self.dropout_param["seed"] = seed
         D = checks.integer(where, "input_dim", input_dim, least=1)
+        self.input_shape = (D,)
         hidden = [checks.integer(where, "hidden_dims", M, least=1) for M in hidden_dims]
         C = checks.integer(where, "num_classes", num_classes, least=1)
         draw = gaussian(checks.number(where, "weight_scale", weight_scale, low=0))

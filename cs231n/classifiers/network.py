@@ -5,23 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cs231n import checks, fast_optim, storage, threads
+from cs231n.classifiers import summary
+from cs231n.classifiers.summary import Layer
 from cs231n.fast_layers import softmax_loss_fast
 from cs231n.layer_utils import Stage, backward_through, forward_through
 
 __all__ = ["Network"]
-
-
-class Layer(NamedTuple):
-    """A stage of a network, the names of its weights in `params`, and its options."""
-
-    stage: Stage
-    weights: tuple[str, ...]
-    options: tuple[Any, ...]
 
 
 class Network:
@@ -36,6 +30,8 @@ class Network:
         weight W, biases, scales and shifts excepted.
     dtype : dtype
         np.float32 or np.float64; parameters are kept and scores computed in it.
+    label_smoothing : float
+        Part of the target that all classes share, as for `cs231n.layers.softmax_loss`.
 
     Attributes
     ----------
@@ -45,18 +41,25 @@ class Network:
         Options and running statistics of the normalisation layers.
     reg : float
         As the parameter; may be set at any time.
+    input_shape : tuple of int
+        Shape of a sample.
 
     Raises
     ------
     ValueError, TypeError
-        If reg is no number or dtype is neither float32 nor float64.
+        If reg or label_smoothing is no number in range or dtype is neither float32 nor float64.
     """
 
-    def __init__(self, reg: float = 0.0, dtype: Any = np.float32) -> None:
+    input_shape: tuple[int, ...]
+
+    def __init__(
+        self, reg: float = 0.0, dtype: Any = np.float32, label_smoothing: float = 0.0
+    ) -> None:
         self._name = type(self).__name__
         self.dtype = np.dtype(dtype)
         checks.choice(self._name, "dtype", self.dtype.name, ("float32", "float64"))
         self.reg = checks.number(self._name, "reg", reg, low=0)
+        self.label_smoothing = checks.number(self._name, "label_smoothing", label_smoothing, 0, 1)
         self.params: dict[str, np.ndarray] = {}
         self.bn_params: list[dict[str, Any]] = []
         self.dropout_param: dict[str, Any] = {}
@@ -104,7 +107,7 @@ class Network:
         scores, caches = self.forward(X, "test" if y is None else "train")
         if y is None:
             return scores
-        loss, dscores = softmax_loss_fast(scores, y)
+        loss, dscores = softmax_loss_fast(scores, y, self.label_smoothing)
         dx, grads = self.backward(dscores, caches, need_dx)
         for name, strength in self.l2_strengths().items():
             weight = self.params[name]
@@ -120,6 +123,18 @@ class Network:
         if self.reg == 0:
             return {}
         return dict.fromkeys(self.weight_names(), float(self.reg))
+
+    def summary(self) -> str:
+        """Describe the network in a table.
+
+        Returns
+        -------
+        table : str
+            A line for each layer: its output's shape, its number of parameters, the
+            multiplications and additions with its weights, and the bytes of its output, all for
+            one sample; then the sums.
+        """
+        return summary.table(self._layers, self.params, self.input_shape, self.dtype)
 
     def weight_names(self) -> list[str]:
         """Return the names of the weights, which are all parameters but biases, scales, shifts."""

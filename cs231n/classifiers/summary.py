@@ -1,0 +1,113 @@
+"""Networks as a table: what each layer gives, holds and costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cs231n.layer_utils import Stage
+
+__all__ = ["Layer", "table"]
+
+_HEADINGS = ("layer", "output shape", "parameters", "multiply-adds", "memory")
+
+
+class Layer(NamedTuple):
+    """A stage of a network, the names of its weights in `params`, and its options."""
+
+    stage: Stage
+    weights: tuple[str, ...]
+    options: tuple[Any, ...]
+
+
+class Row(NamedTuple):
+    """What the table says about a layer; memory is that of its output, in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    memory: int
+
+
+def table(
+    layers: Sequence[Layer],
+    params: Mapping[str, np.ndarray],
+    input_shape: tuple[int, ...],
+    dtype: np.dtype,
+) -> str:
+    """Describe a network's layers in a table.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In forward order.
+    params : mapping of str to ndarray
+        Their weights by name.
+    input_shape : tuple of int
+        Shape of one sample.
+    dtype : dtype
+        In which the network computes.
+
+    Returns
+    -------
+    table : str
+        A line for each layer and one of sums; multiply-adds and memory are for one sample.
+    """
+    rows = list(_rows(layers, params, np.zeros((1, *input_shape), dtype)))
+    total = Row("total", (), *(sum(column) for column in list(zip(*rows))[2:]))
+    size = dtype.itemsize * total.parameters
+    lines = [_HEADINGS, *map(_cells, [Row("input", input_shape, 0, 0, 0), *rows, total])]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = [_line(cells, widths) for cells in lines]
+    rule = "-" * len(text[0])
+    note = f"{dtype}, one sample; the parameters take {_bytes(size)}"
+    return "\n".join([text[0], rule, *text[1:-1], rule, text[-1], note])
+
+
+def _rows(
+    layers: Sequence[Layer], params: Mapping[str, np.ndarray], x: np.ndarray
+) -> Iterator[Row]:
+    """Yield a row for each layer, whose output's shape is found by running it on a sample."""
+    for layer in layers:
+        weights = {name: params[name] for name in layer.weights}
+        x, _ = layer.stage.forward(x, *weights.values(), *map(_test_option, layer.options))
+        # Each weight meets each position of its layer's map once; an affine layer has one.
+        positions = math.prod(x.shape[2:])
+        used = [w.size for w, role in zip(weights.values(), layer.stage.weights) if role == "w"]
+        yield Row(
+            " ".join([layer.stage.name, *weights]),
+            x.shape[1:],
+            sum(w.size for w in weights.values()),
+            sum(used) * positions,
+            x.nbytes,
+        )
+
+
+def _test_option(option: Any) -> Any:
+    """Return a copy of an option that runs its layer in test mode, without reseeding anything."""
+    if not isinstance(option, dict):
+        return option
+    return {**{name: value for name, value in option.items() if name != "seed"}, "mode": "test"}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """Return a row as text; what is nothing stays empty."""
+    shape = " x ".join(map(str, row.shape))
+    numbers = (f"{count:,}" if count else "" for count in (row.parameters, row.multiply_adds))
+    return row.name, shape, *numbers, _bytes(row.memory) if row.memory else ""
+
+
+def _bytes(size: int) -> str:
+    """Return a number of bytes as people write it."""
+    return f"{size / 1024:,.1f} KiB"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Return a line of the table: names to the left, numbers to the right."""
+    name, *rest = zip(cells, widths)
+    first = f"{name[0]:<{name[1]}}"
+    return "  ".join([first, *(f"{cell:>{width}}" for cell, width in rest)]).rstrip()

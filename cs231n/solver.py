@@ -6,14 +6,16 @@ import copy
 import difflib
 import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checks, fast_optim, optim, storage, threads, workspace
+from cs231n import checkpoint, checks, fast_optim, optim, threads, training_state, workspace
 from cs231n.schedules import Schedule
 
 __all__ = ["DivergedError", "Solver"]
@@ -53,7 +55,7 @@ class Solver:
     num_train_samples, num_val_samples : int or None
         Samples drawn to estimate the training and the validation accuracy; None takes all.
     checkpoint_name : str, optional
-        Write ``<name>_epoch_<epoch>.npz`` with parameters and histories at each accuracy check.
+        Keep a checkpoint ``<name>.npz``, from which `resume` goes on, and the one before it.
     print_every : int
         Iterations between printed losses.
     verbose : bool
@@ -77,6 +79,8 @@ class Solver:
         shifts) also takes ``learning_rate * weight_decay * w`` away from it.
     clip_norm : float, optional
         Where all gradients together have a larger norm than this, they are scaled down to it.
+    checkpoint_every : int, optional
+        Iterations between checkpoints; by default one is written at the end of each epoch.
 
     Attributes
     ----------
@@ -136,6 +140,7 @@ class Solver:
         schedule: Schedule | None = None,
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
+        checkpoint_every: int | None = None,
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
@@ -148,8 +153,8 @@ class Solver:
         self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
         self.batch_size = checks.integer("Solver", "batch_size", batch_size, least=1)
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
-        self.num_train_samples = _sample_count("num_train_samples", num_train_samples)
-        self.num_val_samples = _sample_count("num_val_samples", num_val_samples)
+        self.num_train_samples = _count("num_train_samples", num_train_samples)
+        self.num_val_samples = _count("num_val_samples", num_val_samples)
         self.checkpoint_name = checkpoint_name
         self.print_every = checks.integer("Solver", "print_every", print_every, least=1)
         self.verbose = verbose
@@ -162,6 +167,7 @@ class Solver:
         self.clip_norm = clip_norm
         if clip_norm is not None:
             self.clip_norm = checks.number("Solver", "clip_norm", clip_norm, low=0, low_open=True)
+        self.checkpoint_every = _count("checkpoint_every", checkpoint_every)
         if schedule is not None:
             checks.number("Solver", "schedule(0.0)", schedule(0.0), low=0)
         if schedule is not None or self.weight_decay:
@@ -193,6 +199,58 @@ class Solver:
         self._iteration = 0  # updates made in this call of train, by which the schedule goes
         self._order = np.empty(0, dtype=np.intp)
         self._owned: dict[str, np.ndarray] = {}
+        self._resumed = False
+        self._trouble = ""  # what was last said about checkpoints that cannot be written
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        model: Any,
+        data: Mapping[str, np.ndarray],
+        **changes: Any,
+    ) -> Solver:
+        """Return a solver whose `train` goes on from a checkpoint as if it had never stopped.
+
+        Parameters
+        ----------
+        path : str or path
+            Checkpoint, as `checkpoint_name`; the same file gets the next ones.
+        model : object
+            Network of the same form; its parameters are replaced.
+        data : mapping
+            The same data.
+        **changes
+            Arguments of the Solver that may differ (`num_epochs`, `print_every`, `verbose`,
+            `progress`, `checkpoint_name`, `checkpoint_every`), functions that the run was given
+            (a file holds none, so they must be given again), and `rng`, whose state is set.
+
+        Returns
+        -------
+        solver : Solver
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no checkpoint.
+        ValueError
+            If the checkpoint is damaged, or its network, dtype, data or functions are others;
+            says what differs.
+        TypeError
+            If an argument is changed that has to stay.
+
+        Notes
+        -----
+        Parameters, histories and the best accuracy become those of a run that was never
+        interrupted, bit for bit, on the same machine.  That takes the state of NumPy's global
+        generator too, from which layers draw: this function sets it.
+        """
+        state = checkpoint.load(path)
+        arguments = training_state.arguments(state, changes)
+        solver = cls(model, data, **{"checkpoint_name": os.fspath(path), **arguments})
+        training_state.restore(solver, state)
+        solver._resumed = True
+        return solver
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -212,14 +270,19 @@ class Solver:
         ------
         DivergedError
             If the loss becomes NaN or infinite.
+        LockedError
+            If another process writes checkpoints of the same name.
         """
-        with threads.one_blas_thread():
+        name = self.checkpoint_name
+        with nullcontext() if name is None else checkpoint.alone(name), threads.one_blas_thread():
             self._train()
 
     def _train(self) -> None:
         """Train, and put the best parameters into the model whatever happens."""
-        self._iteration = 0
-        self._order = self._order[:0]  # an interrupted epoch is not continued
+        if not self._resumed:
+            self._iteration = 0
+            self._order = self._order[:0]  # an interrupted epoch is not continued
+        self._resumed = False
         try:
             for t in self._iterations():
                 self._step()
@@ -233,6 +296,8 @@ class Solver:
                     self._end_epoch()
                 if t == 0 or epoch_end:
                     self._check()
+                if self._checkpoint_is_due(epoch_end):
+                    self._save_checkpoint()
         finally:
             self._keep_best()
 
@@ -244,8 +309,9 @@ class Solver:
     def _iterations(self) -> Iterator[int]:
         """Count the iterations, drawing a progress bar where one is wanted."""
         wanted = self.verbose and sys.stderr.isatty() if self.progress is None else self.progress
-        with tqdm(total=self._num_iterations, unit="it", disable=not wanted) as bar:
-            for t in range(self._num_iterations):
+        first, last = self._iteration, self._num_iterations
+        with tqdm(total=last, initial=first, unit="it", disable=not wanted) as bar:
+            for t in range(first, last):
                 yield t
                 bar.set_postfix(epoch=self.epoch, loss=self.loss_history[-1], refresh=False)
                 bar.update()
@@ -344,7 +410,6 @@ class Solver:
             self.best_val_acc = val_acc
             self.best_params = {name: w.copy() for name, w in self.model.params.items()}
             self._best_statistics = copy.deepcopy(getattr(self.model, "bn_params", []))
-        self._save_checkpoint()
 
     def _keep_best(self) -> None:
         """Put copies of the best parameters, and their running statistics, into the model."""
@@ -354,21 +419,37 @@ class Solver:
         for param, best in zip(getattr(self.model, "bn_params", []), self._best_statistics):
             param.update(copy.deepcopy(best))
 
-    def _save_checkpoint(self) -> None:
-        """Write parameters and histories to a file, if a checkpoint name was given."""
+    def _checkpoint_is_due(self, epoch_end: bool) -> bool:
+        """Tell whether a checkpoint is to be written now.
+
+        The first and the last iteration always have one: the first shows early whether it works.
+        """
         if self.checkpoint_name is None:
+            return False
+        if self._iteration in (1, self._num_iterations):
+            return True
+        every = self.checkpoint_every
+        return epoch_end if every is None else self._iteration % every == 0
+
+    def _save_checkpoint(self) -> None:
+        """Write a checkpoint, or say that it cannot be done: training goes on all the same."""
+        try:
+            path = checkpoint.save(str(self.checkpoint_name), training_state.capture(self))
+        except (OSError, MemoryError) as error:
+            self._complain(f"{error}" or type(error).__name__)
             return
-        arrays = {f"params/{name}": w for name, w in self.model.params.items()}
-        for index, param in enumerate(getattr(self.model, "bn_params", [])):
-            for key in ("running_mean", "running_var"):
-                if key in param:
-                    arrays[f"bn_params/{index}/{key}"] = param[key]
-        for name in ("loss_history", "train_acc_history", "val_acc_history"):
-            arrays[name] = np.array(getattr(self, name))
-        path = f"{self.checkpoint_name}_epoch_{self.epoch}.npz"
-        storage.write_npz(path, arrays)
-        if self.verbose:
-            self._print(f"Saving checkpoint to {path}")
+        self._trouble = ""
+        self._print(f"Saving checkpoint to {path}")
+
+    def _complain(self, trouble: str) -> None:
+        """Say once on standard error why no checkpoint can be written."""
+        if trouble != self._trouble:
+            tqdm.write(
+                f"Solver: the checkpoint {self.checkpoint_name} cannot be written ({trouble});"
+                f" training goes on without it, and the last good one stays",
+                file=sys.stderr,
+            )
+        self._trouble = trouble
 
     def check_accuracy(
         self, X: np.ndarray, y: np.ndarray, num_samples: int | None = None, batch_size: int = 100
@@ -488,6 +569,6 @@ def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:
     return np.take(X, batch, axis=0, out=out, mode="clip")
 
 
-def _sample_count(name: str, value: int | None) -> int | None:
-    """Return a number of samples, or None for all of them."""
+def _count(name: str, value: int | None) -> int | None:
+    """Return a positive number, or None for the default."""
     return None if value is None else checks.integer("Solver", name, value, least=1)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from cs231n import backend, fast_optim, optim
+from cs231n import backend, checkpoint, fast_optim, optim, storage
 from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from cs231n.solver import DivergedError, Solver
 
@@ -129,6 +129,7 @@ def test_unknown_arguments_are_named_with_a_suggestion():
         ({"lr_decay": "x"}, "lr_decay is 'x'"),
         ({"num_train_samples": 0}, "num_train_samples is 0"),
         ({"num_val_samples": -3}, "num_val_samples is -3"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
@@ -845,22 +846,31 @@ def test_checkpoints_can_be_read(tmp_path, capsys, rng):
     )
     solver.train()
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["run_epoch_0.npz", "run_epoch_1.npz", "run_epoch_2.npz"]
-    printed = capsys.readouterr().out
-    assert all(file in printed for file in files)
-    for epoch, steps in enumerate((1, 3, 6)):
-        with np.load(tmp_path / f"run_epoch_{epoch}.npz", allow_pickle=False) as archive:
+    assert files == ["run.npz", "run.previous.npz"]
+    assert capsys.readouterr().out.count(str(tmp_path / "run.npz")) == 3
+    for file, steps, checks in (("run.previous.npz", 3, 2), ("run.npz", 6, 3)):
+        with np.load(tmp_path / file, allow_pickle=False) as archive:
             np.testing.assert_array_equal(archive["loss_history"], solver.loss_history[:steps])
-            accuracies = solver.val_acc_history[: epoch + 1]
+            accuracies = solver.val_acc_history[:checks]
             np.testing.assert_array_equal(archive["val_acc_history"], accuracies)
             for param, w in model.params.items():
                 assert archive[f"params/{param}"].shape == w.shape
             assert archive["bn_params/0/running_var"].shape == (8,)
-            if (
-                accuracies[-1] == max(solver.val_acc_history)
-                and accuracies.count(accuracies[-1]) == 1
-            ):
-                np.testing.assert_array_equal(archive["params/W1"], solver.best_params["W1"])
+    np.testing.assert_array_equal(
+        storage.read_npz(name)["best_params/W1"], solver.best_params["W1"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("every", "iterations"), [(None, [1, 3, 6]), (1, [1, 2, 3, 4, 5, 6]), (4, [1, 4, 6])]
+)
+def test_checkpoints_are_written_when_they_are_due(every, iterations, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoint, "save", lambda _, state: written.append(state["iteration"]))
+    scripted_solver(
+        [1.0] * 6, num_epochs=2, checkpoint_name=tmp_path / "x", checkpoint_every=every
+    ).train()
+    assert written == iterations
 
 
 def test_a_checkpoint_is_no_part_of_the_published_lines(tmp_path, capsys):

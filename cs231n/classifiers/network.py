@@ -145,6 +145,19 @@ class Network:
             if role == "w"
         ]
 
+    def form(self) -> dict[str, Any]:
+        """Return what tells this network from others, in numbers and texts: layers and options."""
+        return {
+            "dtype": self.dtype.name,
+            "reg": self.reg,
+            "label_smoothing": self.label_smoothing,
+            "input_shape": list(self.input_shape),
+            "layers": [
+                {"name": layer.stage.name, "options": [_settings(item) for item in layer.options]}
+                for layer in self._layers
+            ],
+        }
+
     # The threads of BLAS would spin between its products, on the processors that the kernels need.
     @threads.one_blas_thread()
     def forward(self, X: np.ndarray, mode: str = "test") -> tuple[np.ndarray, tuple[Any, ...]]:
@@ -286,6 +299,17 @@ class Network:
             if "bn_param" in layer.stage.options
             for key in ("running_mean", "running_var")
         }
+
+
+def _settings(option: Any) -> Any:
+    """Return an option of a layer without what changes in training: its mode and its statistics."""
+    if not isinstance(option, dict):
+        return repr(option)
+    return {
+        name: value
+        for name, value in option.items()
+        if name != "mode" and isinstance(value, (bool, int, float, str))
+    }
 
 
 def sum_of_squares(weight: np.ndarray) -> float:

@@ -9,38 +9,16 @@ import numpy as np
 from common import Bench, run_script
 
 from cs231n import fast_optim
-from cs231n.classifiers import ThreeLayerConvNet
-from cs231n.classifiers.network import Network, gaussian
-from cs231n.layer_utils import AFFINE, CONV, POOL, RELU, SPATIAL_BATCHNORM
+from cs231n.classifiers import ConvNet, Network, ThreeLayerConvNet
+from cs231n.torch_bridge import to_torch
 
 # PyTorch twice: images as (N, C, H, W), and as channels_last, where its convolutions may be faster.
 COMPETITORS = ("ours", "torch", "torch nhwc")
+# The deep ConvNet, with batch normalisation.
+_DEEP = "conv32-conv32-pool-conv64-conv64-pool-fc10"
 _SAMPLES = 1000
 _AGREED_STEPS = 3
 _CONFIG = {"adam": {"learning_rate": 1e-3}, "nesterov_momentum": {"learning_rate": 1e-3}}
-
-
-class DeepConvNet(Network):
-    """[conv3 - batch norm - relu] twice with 32 filters, pool, twice with 64, pool, affine."""
-
-    def __init__(self, dtype: Any) -> None:
-        super().__init__(0.0, dtype)
-        channels = 3
-        for index, F in enumerate((32, 32, 64, 64), start=1):
-            self._add_convolution(str(index), channels, F)
-            if index % 2 == 0:
-                self._add(POOL, {"pool_height": 2, "pool_width": 2, "stride": 2})
-            channels = F
-        self._add(AFFINE, W5=gaussian(0.01)(channels * 8 * 8, 10), b5=np.zeros(10))
-
-    def _add_convolution(self, suffix: str, C: int, F: int) -> None:
-        """Append a 3x3 convolution with batch normalisation and relu."""
-        filters = {f"W{suffix}": gaussian(0.05)(F, C, 3, 3), f"b{suffix}": np.zeros(F)}
-        self._add(CONV, {"stride": 1, "pad": 1}, **filters)
-        self.bn_params.append({})
-        scales = {f"gamma{suffix}": np.ones(F), f"beta{suffix}": np.zeros(F)}
-        self._add(SPATIAL_BATCHNORM, self.bn_params[-1], **scales)
-        self._add(RELU)
 
 
 class Training:
@@ -73,13 +51,7 @@ class TorchTraining:
         images, labels = ours._images, ours._labels
         self._images = torch.from_numpy(images).to(memory_format=layout)
         self._labels = torch.from_numpy(labels)
-        builds = {ThreeLayerConvNet: three_layer_in_torch, DeepConvNet: deep_in_torch}
-        self._net = builds[type(ours.model)](torch.nn)
-        self._net.to(self._images.dtype)
-        with torch.no_grad():
-            for parameter, w in zip(self._net.parameters(), ours.model.params.values()):
-                parameter.copy_(torch.from_numpy(w.T if w.ndim == 2 else w))
-        self._net.to(memory_format=layout)
+        self._net = to_torch(ours.model).train().to(memory_format=layout)
         self._optimizer = torch_optimizer(torch, self._net, rule, ours.model.reg)
 
     def __call__(self, batch: np.ndarray) -> float:
@@ -96,24 +68,6 @@ class TorchTraining:
         """Return the scores of a minibatch in train mode."""
         with self._torch.no_grad():
             return self._net(self._images[self._torch.from_numpy(batch)]).numpy()
-
-
-def three_layer_in_torch(nn: Any) -> Any:
-    """Return ThreeLayerConvNet with the course's settings, 32 filters of 7x7 and 500 units."""
-    return nn.Sequential(
-        *(nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(32 * 16 * 16, 500), nn.ReLU(inplace=True), nn.Linear(500, 10)),
-    )
-
-
-def deep_in_torch(nn: Any) -> Any:
-    """Return `DeepConvNet`."""
-    layers = []
-    for index, (C, F) in enumerate(((3, 32), (32, 32), (32, 64), (64, 64)), start=1):
-        layers += [nn.Conv2d(C, F, 3, padding=1), nn.BatchNorm2d(F), nn.ReLU(inplace=True)]
-        if index % 2 == 0:
-            layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 8 * 8, 10))
 
 
 def torch_optimizer(torch: Any, net: Any, rule: str, reg: float) -> Any:
@@ -162,8 +116,8 @@ def run(bench: Bench) -> None:
         np.random.seed(231)
         three = ThreeLayerConvNet(hidden_dim=500, reg=0.001, dtype=dtype)
         compare_steps(bench, "ThreeLayerConvNet, batch 50, Adam", three, "adam", 50)
-        deep = DeepConvNet(dtype)
-        compare_steps(bench, "DeepConvNet, batch 64, Nesterov", deep, "nesterov_momentum", 64)
+        deep = ConvNet(_DEEP, normalization="batchnorm", dtype=dtype)
+        compare_steps(bench, "deep ConvNet, batch 64, Nesterov", deep, "nesterov_momentum", 64)
 
 
 if __name__ == "__main__":

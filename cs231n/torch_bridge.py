@@ -23,13 +23,16 @@ from typing import Any
 
 import numpy as np
 
-from cs231n.classifiers.network import Layer, Network
+from cs231n.classifiers.network import Network
+from cs231n.classifiers.summary import Layer
 from cs231n.layer_utils import (
     AFFINE,
     BATCHNORM,
     CONV,
     CONV_RELU,
     DROPOUT,
+    GLOBAL_AVG_POOL,
+    GLOBAL_MAX_POOL,
     LAYERNORM,
     POOL,
     RELU,
@@ -103,7 +106,8 @@ def to_torch(model: Network) -> Any:
             raise ValueError(
                 f"to_torch: {layer.stage.name!r} has no counterpart in PyTorch; expected {known}"
             )
-        if layer.stage is AFFINE and not any(isinstance(m, torch.nn.Linear) for m in modules):
+        flat = any(isinstance(m, (torch.nn.Linear, torch.nn.Flatten)) for m in modules)
+        if layer.stage is AFFINE and not flat:
             modules.append(torch.nn.Flatten())
         weights = [model.params[name] for name in layer.weights]
         modules += _BUILDERS[layer.stage](torch.nn, *weights, *layer.options)
@@ -231,6 +235,11 @@ def _pool(nn: Any, pool_param: dict[str, Any]) -> list[Any]:
     return [nn.MaxPool2d(window, stride=pool_param["stride"])]
 
 
+def _global_pool(kind: str) -> Callable[..., list[Any]]:
+    """Return the builder of the counterpart of a pooling over whole images."""
+    return lambda nn: [getattr(nn, kind)(1), nn.Flatten()]
+
+
 def _dropout(nn: Any, dropout_param: dict[str, Any]) -> list[Any]:
     """Return the counterpart of dropout."""
     return [nn.Dropout(1 - dropout_param["p"])]
@@ -264,6 +273,8 @@ _BUILDERS: dict[Stage, Callable[..., list[Any]]] = {
     CONV: _conv,
     CONV_RELU: _conv_relu,
     POOL: _pool,
+    GLOBAL_AVG_POOL: _global_pool("AdaptiveAvgPool2d"),
+    GLOBAL_MAX_POOL: _global_pool("AdaptiveMaxPool2d"),
     DROPOUT: _dropout,
     BATCHNORM: _batchnorm("BatchNorm1d"),
     SPATIAL_BATCHNORM: _batchnorm("BatchNorm2d"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from cs231n.classifiers import FullyConnectedNet, Network, ThreeLayerConvNet
+from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet
 from cs231n.layer_utils import (
     AFFINE,
     BATCHNORM,
@@ -65,6 +65,12 @@ NETWORKS = {
     ),
     "layer norm": lambda dtype: FullyConnectedNet(
         [9, 7], 192, normalization="layernorm", weight_scale=0.3, dtype=dtype
+    ),
+    "mean at the end": lambda dtype: ConvNet(
+        "conv4-conv6x5s2-pool-gavg-fc8-fc5", IMAGE, "batchnorm", 0.7, dtype=dtype
+    ),
+    "maximum at the end": lambda dtype: ConvNet(
+        "conv4-pool-conv6-gmax-fc5", IMAGE, "groupnorm", dtype=dtype, num_groups=2
     ),
     "every layer": EveryLayer,
 }

@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+import stat
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,8 @@ __all__ = [
     "number",
     "option",
     "options",
+    "path",
+    "regular_file",
     "rows",
     "same_shape",
     "shapes",
@@ -334,6 +339,27 @@ def _running(
     (running,) = float_arrays(where, **{name: bn_param[name]})
     exact_shape(where, name, running, x.shape[1:2])
     return running
+
+
+def path(where: str, name: str, value: Any) -> Path:
+    """Return the path of a file or folder, with ~ expanded; a TypeError where it is none."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{where}: {name} is {value!r} ({type(value).__name__}); expected a path")
+    if "\0" in str(value):
+        raise ValueError(
+            f"{where}: {name} is {str(value)!r}; expected a path without null characters"
+        )
+    return Path(value).expanduser()
+
+
+def regular_file(where: str, name: Path) -> None:
+    """Raise a ValueError for a pipe or a device, which may block or have no end.
+
+    A folder is left to whoever opens it, for that error names it.
+    """
+    kind = name.stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise ValueError(f"{where}: {name} is a pipe, a socket or a device; expected a file")
 
 
 def window_error(where: str, H: int, W: int, HH: int, WW: int, pad: int) -> ValueError:

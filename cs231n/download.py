@@ -134,9 +134,14 @@ def _default_folder() -> Path:
 def _is_complete(target: Path, member_md5: Mapping[str, str]) -> bool:
     """Whether every file is there with its MD5."""
     return all(
-        (target / name).is_file() and md5(target / name) == digest
+        _is_small(target / name, MAX_UNPACKED) and md5(target / name) == digest
         for name, digest in member_md5.items()
     )
+
+
+def _is_small(path: Path, most: int) -> bool:
+    """Whether a regular file is there, no larger than this: hashing a larger one takes long."""
+    return path.is_file() and path.stat().st_size <= most
 
 
 def _archive(
@@ -146,7 +151,7 @@ def _archive(
     from pooch.hashes import hash_matches
 
     local = root / ARCHIVE
-    if local.is_file() and hash_matches(local, known_hash):
+    if _is_small(local, MAX_ARCHIVE) and hash_matches(local, known_hash):
         return local
     return _fetch(scratch, urls, known_hash, progress)
 
@@ -264,8 +269,8 @@ def _innermost(error: BaseException) -> str:
 class _Bounded:
     """The uncompressed archive, read up to a limit: a small gzip file may hold terabytes."""
 
-    def __init__(self, file: gzip.GzipFile) -> None:
-        self.file = file
+    def __init__(self, archive: Path, file: gzip.GzipFile) -> None:
+        self.archive, self.file = archive, file
         self.left = MAX_UNPACKED
 
     def read(self, size: int) -> bytes:
@@ -273,7 +278,7 @@ class _Bounded:
         data = self.file.read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise DataError(f"the archive unpacks to more than {MAX_UNPACKED} bytes")
+            raise DataError(f"{self.archive}: unpacks to more than {MAX_UNPACKED} bytes")
         return data
 
 
@@ -282,7 +287,7 @@ def _unpack(archive: Path, scratch: Path, member_md5: Mapping[str, str]) -> None
     wanted = {f"{FOLDER}/{name}": name for name in member_md5}
     try:
         with gzip.open(archive) as unzipped:
-            stream: Any = _Bounded(unzipped)
+            stream: Any = _Bounded(archive, unzipped)
             # A stream ("r|") never seeks, and the names on disk are ours, never the archive's.
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 for member in tar:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +27,10 @@ __all__ = [
 SQUEEZENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 SQUEEZENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
+# Formats that Pillow decodes itself: for others it runs Ghostscript or guesses.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
+MAX_BYTES = 2**29  # of a file
 
 
 def blur_image(X: np.ndarray) -> np.ndarray:
@@ -115,7 +120,7 @@ def load_image(filename: str | os.PathLike[str], size: int | None = None) -> np.
     Parameters
     ----------
     filename : path
-        A file in any format that Pillow reads. Not an address: download it first.
+        A JPEG, PNG, GIF, BMP, PPM, TIFF or WebP file. Not an address: download it first.
     size : int, optional
         Length of the shortest side; the other keeps the proportions.
 
@@ -132,9 +137,11 @@ def load_image(filename: str | os.PathLike[str], size: int | None = None) -> np.
         If the file is no picture, is truncated, or is (or would become) larger than 89 million
         pixels; if filename is an address; if size is less than 1.
     """
-    name = os.fspath(filename)
-    if "://" in name:
-        raise ValueError(f"load_image: {name} is an address; download it and give the file's name")
+    name = os.fspath(checks.path("load_image", "filename", filename))
+    if "://" in os.fspath(filename):
+        raise ValueError(
+            f"load_image: {filename!s} is an address; download it and give the file's name"
+        )
     if size is not None:
         size = checks.integer("load_image", "size", size, least=1)
     picture = _open(name)
@@ -152,21 +159,32 @@ def _check_channels_last(where: str, img: np.ndarray) -> None:
 
 def _open(name: str) -> Image:
     """Decode the file as an upright RGB picture."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
+    # From memory, for there a decoder that asks for 2 GB gets, and allocates, what is there.
+    content = io.BytesIO(_content(Path(name)))
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a camera's tags, for instance
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(name) as picture:
+            with Image.open(content, formats=FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise ValueError(f"{picture.width} x {picture.height} pixels")
                 return ImageOps.exif_transpose(picture).convert("RGB")
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise
     except Exception as error:  # broken files make Pillow's decoders raise almost anything
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = f"it is none of {', '.join(FORMATS)}" if unknown else error
         raise ValueError(
-            f"load_image: {name} is not a whole picture of at most {MAX_PIXELS} pixels ({error})"
+            f"load_image: {name} is not a whole picture of at most {MAX_PIXELS} pixels ({reason})"
         ) from error
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file that may be a picture."""
+    checks.regular_file("load_image", path)
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"load_image: {path} has more than {MAX_BYTES} bytes")
+    return path.read_bytes()
 
 
 def _resize(name: str, picture: Image, size: int) -> Image:

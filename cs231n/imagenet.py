@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cs231n import checks
 from cs231n.image_utils import load_image
-from cs231n.safe_pickle import MAX_BYTES, DataError, parse_pickle
+from cs231n.npz import Archive, open_npz
+from cs231n.safe_pickle import DataError, parse_pickle
 
 __all__ = ["Images", "class_words", "read_arrays", "read_test", "read_training", "read_validation"]
 
 SIDE = 64
+MAX_TABLE = 64 * 2**20  # bytes of a table; words.txt has 3 million
 _PLAIN_KINDS = "iuf"
 
 Images = tuple[np.ndarray, "np.ndarray | None"]
@@ -25,7 +25,8 @@ Images = tuple[np.ndarray, "np.ndarray | None"]
 
 def class_words(root: Path, wnids: Sequence[str]) -> list[list[str]]:
     """Return the words for each WordNet id, from words.txt."""
-    words = dict(line.split("\t", 1) for line in _lines(root / "words.txt"))
+    table = (line.partition("\t") for line in _lines(root / "words.txt"))
+    words = {wnid: text for wnid, _, text in table}
     return [[word.strip() for word in words.get(wnid, wnid).split(",")] for wnid in wnids]
 
 
@@ -65,49 +66,42 @@ def read_test(root: Path, wnids: Sequence[str], dtype: np.dtype) -> Images:
 def read_arrays(path: Path, names: Sequence[str]) -> list[Any]:
     """Return the named members of an .npz file; an object array is read by the safe unpickler."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return [_read_member(archive, f"{name}.npy", path) for name in names]
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        KeyError,
-        ValueError,
-        EOFError,
-        RuntimeError,
-        SyntaxError,
-    ) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{path}: not a whole .npz file with {', '.join(names)} ({error})"
-        ) from error
+        with open_npz("load_imagenet_val", path) as archive:
+            return [_array(path, archive, name) for name in names]
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
-    """One .npy member, whose header must agree with the bytes that follow."""
-    if archive.getinfo(name).file_size > MAX_BYTES:
-        raise DataError(f"{path}: {name} has more than {MAX_BYTES} bytes")
-    with archive.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise DataError(f"{path}: {name} has .npy version {version}; expected (1, 0)")
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        data = bytearray(file.read())
-    if dtype.hasobject:
-        return parse_pickle(data, f"{path}: {name}", object_scalar=True)
-    if dtype.kind not in _PLAIN_KINDS or math.prod(shape) * dtype.itemsize != len(data):
-        raise DataError(f"{path}: {name} promises {shape} of {dtype}, {len(data)} bytes are there")
-    return np.ndarray(shape, dtype, buffer=data, order="F" if is_fortran else "C")
+def _array(path: Path, archive: Archive, name: str) -> Any:
+    """Return the array of a member, or the one object that an object array holds."""
+    member = archive.member(name)
+    if member.dtype.hasobject:
+        return parse_pickle(member.data, f"{path}: {name}", object_scalar=True)
+    if member.dtype.kind not in _PLAIN_KINDS:
+        raise DataError(f"{path}: {name} holds {member.dtype}; expected numbers")
+    try:
+        return member.array()
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _lines(path: Path) -> list[str]:
     """Return the lines of a text file that are not empty."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    checks.regular_file("load_tiny_imagenet", path)
+    if path.stat().st_size > MAX_TABLE:
+        raise DataError(f"{path}: has more than {MAX_TABLE} bytes")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text in UTF-8 ({error})") from error
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _plain(name: str, path: Path) -> str:
     """Return a name that is no path: what a table says stays inside its folder."""
-    if Path(name).name != name or name in (os.curdir, os.pardir):
+    if Path(name).name != name or name in (os.curdir, os.pardir) or "\0" in name:
         raise DataError(f"{path}: {name!r} is not the name of a file in its folder")
     return name
 

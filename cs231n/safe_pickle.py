@@ -87,18 +87,24 @@ def load_pickle(f: BinaryIO) -> Any:
     return parse_pickle(_read_whole(f, name), name)
 
 
-def parse_pickle(data: bytes | bytearray, name: str, object_scalar: bool = False) -> Any:
+def parse_pickle(data: Any, name: str, object_scalar: bool = False) -> Any:
     """Return a pickle's value; object_scalar lets an object array of shape () give its item."""
     return _Machine(memoryview(data), name, object_scalar).run()
 
 
 def _read_whole(f: BinaryIO, name: str) -> bytearray:
     """All bytes of f in one writable buffer that arrays then share."""
-    if isinstance(f.read(0), str):
+    try:
+        is_text = isinstance(f.read(0), str)
+        start = f.tell()
+        size = f.seek(0, os.SEEK_END) - start
+        f.seek(start)
+    except (AttributeError, OSError, ValueError) as error:
+        raise TypeError(
+            f"load_pickle: f is {f!r}; expected a file, open for reading and seekable ({error})"
+        ) from error
+    if is_text:
         raise TypeError(f"load_pickle: {name} is open in text mode; open it with mode 'rb'")
-    start = f.tell()
-    size = f.seek(0, os.SEEK_END) - start
-    f.seek(start)
     if size > MAX_BYTES:
         raise DataError(f"{name}: {size} bytes; a data file has at most {MAX_BYTES}")
     data = bytearray(size)
@@ -122,6 +128,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def run(self) -> Any:
         """Execute until STOP and return the one value that is left."""
@@ -188,7 +195,14 @@ def _push(value: Callable[[_Machine], Any]) -> Callable[[_Machine], None]:
 
 def _unicode(form: str) -> Callable[[_Machine], None]:
     """Return the handler of a UTF-8 string whose length is a number of the form."""
-    return _push(lambda m: str(m.take(m.number(form)), "utf-8", "surrogatepass"))
+
+    def value(machine: _Machine) -> str:
+        length = machine.number(form)
+        if length > MAX_TEXT:
+            machine.refuse(f"text of {length} bytes; expected at most {MAX_TEXT}")
+        return str(machine.take(length), "utf-8", "surrogatepass")
+
+    return _push(value)
 
 
 def _bytes(form: str) -> Callable[[_Machine], None]:
@@ -347,10 +361,21 @@ def _array_from_state(machine: _Machine, state: Any) -> Any:
         or not all(isinstance(length, int) for length in shape)
     ):
         machine.refuse("an array whose shape is not a few lengths")
-    data = data.encode("latin-1") if isinstance(data, str) else data
+    data = _encoded(machine, data) if isinstance(data, str) else data
     if not isinstance(data, (bytes, memoryview)) or math.prod(shape) != len(data):
-        machine.refuse(f"an array of shape {shape} whose data does not fit")
+        machine.refuse(f"an array of shape {str(shape)[:80]} whose data does not fit")
     return np.ndarray(shape, np.uint8, buffer=data, order="F" if is_fortran else "C")
+
+
+def _encoded(machine: _Machine, text: str) -> bytes:
+    """Return Python 2 array data as bytes: copies, together no larger than the file.
+
+    One string in the memo may be the data of many arrays.
+    """
+    machine.copied += len(text)
+    if machine.copied > len(machine.data):
+        machine.refuse("more arrays than data")
+    return text.encode("latin-1")
 
 
 _STOP = ord(".")

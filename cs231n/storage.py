@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from cs231n import checks
+from cs231n.npz import open_npz
 
 __all__ = ["read_npz", "replacing", "write_npz"]
 
@@ -63,7 +65,7 @@ def sync_folder(folder: Path) -> None:
 
 def npz_path(path: str | os.PathLike[str]) -> Path:
     """Return the path with the ending `.npz`, which is added where it is missing."""
-    path = Path(path)
+    path = checks.path("npz_path", "path", path)
     return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
@@ -121,21 +123,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     source = npz_path(path)
     try:
-        content = source.read_bytes()
+        with open_npz("read_npz", source) as archive:
+            return {name: archive.array(name) for name in archive.names}
     except FileNotFoundError:
         raise FileNotFoundError(f"read_npz: there is no file {source}") from None
-    try:
-        # From memory, for np.load leaves a damaged file open and seeks to places that are none.
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: _array(name, archive[name]) for name in archive.files}
-    except Exception as error:  # a dozen kinds: no more than bytes in memory can be at fault
-        raise ValueError(
-            f"read_npz: {source} is damaged or is no .npz file of plain arrays ({error})"
-        ) from error
-
-
-def _array(name: str, member: np.ndarray | bytes) -> np.ndarray:
-    """Return a member of an archive, which NumPy gives as bytes where it is no array."""
-    if isinstance(member, bytes):
-        raise ValueError(f"{name} is no array")
-    return member

@@ -280,7 +280,11 @@ class Network:
             checks.exact_shape(where, f"{name} in {fname}", array, shapes[name])
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"{where}: {name} in {fname} is {array.dtype}; expected numbers")
-        cast = {name: array.astype(self.dtype) for name, array in arrays.items()}
+        try:
+            with np.errstate(over="raise"):
+                cast = {name: array.astype(self.dtype) for name, array in arrays.items()}
+        except FloatingPointError as error:
+            raise ValueError(f"{where}: {fname} holds numbers beyond {self.dtype}") from error
         self.params = {name: cast[name] for name in self.params}
         for name, (param, key, _) in places.items():
             param.pop(key, None)

@@ -6,8 +6,6 @@ This module checks, allocates and dispatches; the arithmetic is in the kernels t
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 from collections.abc import Mapping, MutableMapping
 from types import ModuleType
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks, numpy_kernels, threads, workspace
+from cs231n import checks, numpy_kernels, workspace
 from cs231n.backend import backend, kernels
 from cs231n.checks import keep_dtype
 from cs231n.im2col import Window
@@ -53,8 +51,6 @@ __all__ = [
     "spatial_groupnorm_backward_fast",
     "spatial_groupnorm_forward_fast",
 ]
-
-_LEAST_SHARED = 1_000_000  # multiplications that are worth waking a thread for
 
 
 class FastConvCache(NamedTuple):
@@ -276,9 +272,10 @@ def affine_forward_fast(
     x, w, b = checks.float_arrays(where, x=x, w=w, b=b)
     checks.shapes(where, x=(x, "N ..."), w=(w, "D M"), b=(b, "M"))
     rows = checks.rows(where, x, w)
-    out = workspace.empty((len(x), w.shape[1]), np.result_type(x, w, b))
-    _matmul(rows, w, out)
-    out += b
+    dtype = np.result_type(x, w, b)
+    out = workspace.empty((len(x), w.shape[1]), dtype)
+    rows, weights, biases = _aligned(dtype, rows, w, b)
+    _kernels(rows, out).product(rows, weights, out, np.ascontiguousarray(biases))
     return out, FastAffineCache(x, w, b)
 
 
@@ -311,35 +308,16 @@ def affine_backward_fast(
     x, w, b = checks.cache(where, cache, FastAffineCache)
     dout = checks.upstream(where, dout, (len(x), w.shape[1]))
     dtype = np.result_type(x, w, b)
-    (dout,) = _contiguous(dtype, dout)
-    rows = checks.rows(where, x, w)
-    dw = _matmul(rows.T, dout, workspace.empty(w.shape, dtype))
+    rows, weights, dout = _aligned(dtype, checks.rows(where, x, w), w, dout)
+    product = _kernels(rows, dout).product
+    dw = workspace.empty(w.shape, dtype)
+    product(rows.T, dout, dw)
     dx = None
     if need_dx:
-        drows = _matmul(dout, w.T, workspace.empty(rows.shape, dtype))
+        drows = workspace.empty(rows.shape, dtype)
+        product(dout, weights.T, drows)
         dx = keep_dtype(drows, x).reshape(x.shape)
     return dx, keep_dtype(dw, w), keep_dtype(dout.sum(axis=0), b)
-
-
-def _matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write a @ b into out, in four parts that several threads may share.
-
-    The parts do not depend on the number of threads, so neither do the roundings.
-    """
-    if not threads.shares_blas() or out.size * a.shape[1] < _LEAST_SHARED:
-        return np.matmul(a, b, out=out)
-    by_rows = out.shape[0] >= out.shape[1]
-    edges = np.linspace(0, max(out.shape), 5, dtype=int)
-    parts = [slice(*pair) for pair in itertools.pairwise(edges)]
-
-    def multiply(part: slice) -> None:
-        if by_rows:
-            np.matmul(a[part], b, out=out[part])
-        else:
-            np.matmul(a, b[:, part], out=out[:, part])
-
-    threads.run([functools.partial(multiply, part) for part in parts])
-    return out
 
 
 class FastReluCache(NamedTuple):
@@ -850,6 +828,11 @@ def _smooth_labels(
 def _kernels(*arrays: np.ndarray) -> ModuleType:
     """Return the kernels in use; NumPy's for empty arrays, which have no first element to name."""
     return kernels() if all(array.size for array in arrays) else numpy_kernels
+
+
+def _aligned(dtype: np.dtype, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Return the arrays, of any strides, aligned and in one dtype; copied only if they are not."""
+    return [np.require(array, dtype, ["A"]) for array in arrays]
 
 
 def _contiguous(dtype: np.dtype, *arrays: np.ndarray) -> list[np.ndarray]:

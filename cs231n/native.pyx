@@ -26,6 +26,7 @@ __all__ = [
     "max_pool_backward",
     "max_pool_forward",
     "nesterov_momentum",
+    "product",
     "relu_backward",
     "relu_forward",
     "rmsprop",
@@ -38,6 +39,9 @@ __all__ = [
 cdef extern from "csrc/doors.h" nogil:
     ctypedef struct window_shape:
         Py_ssize_t N, C, H, W, F, HH, WW, OH, OW, stride, pad
+
+    ctypedef struct product_shape:
+        Py_ssize_t M, N, K, am, ak, bk, bn
 
     const char *instruction_set_name(int index)
     int select_kernels(const char *name)
@@ -66,6 +70,8 @@ cdef extern from "csrc/doors.h" nogil:
     void call_group_norm_forward(Py_ssize_t N, Py_ssize_t G, Py_ssize_t C, Py_ssize_t D, ...)
     void call_group_norm_backward(Py_ssize_t N, Py_ssize_t G, Py_ssize_t C, Py_ssize_t D, ...)
     void call_softmax_loss(Py_ssize_t N, Py_ssize_t C, ...)
+    Py_ssize_t call_product_bytes(const product_shape *s, ...)
+    void call_product(const product_shape *s, ...)
 
 
 def instruction_sets():
@@ -297,3 +303,20 @@ def softmax_loss(const floating[:, ::1] x, const long long[::1] y, floating[::1]
     with nogil:
         call_softmax_loss(x.shape[0], x.shape[1], &x[0, 0], <const int64_t *>&y[0], &losses[0],
                           &dx[0, 0], threads)
+
+
+def product(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] out,
+            const floating[::1] bias=None):
+    """Write a @ b, plus bias to every row if there is one; a and b may be transposed views."""
+    cdef product_shape s
+    s.M, s.K, s.N = a.shape[0], a.shape[1], b.shape[1]
+    cdef Py_ssize_t size = sizeof(floating)
+    s.am, s.ak, s.bk, s.bn = [stride // size for stride in (
+        a.strides[0], a.strides[1], b.strides[0], b.strides[1])]
+    cdef int threads = get_num_threads()
+    cdef const floating *shift = NULL
+    if bias is not None:
+        shift = &bias[0]
+    cdef unsigned char[::1] scratch = workspace.scratch(call_product_bytes(&s, threads, &a[0, 0]))
+    with nogil:
+        call_product(&s, &a[0, 0], &b[0, 0], shift, &out[0, 0], <void *>&scratch[0], threads)

@@ -4,8 +4,7 @@ Same names, arguments and results: C-contiguous arrays of one dtype come in, res
 into arrays that the caller made, nothing is checked.  The letters are those of `cs231n.layers`.
 
 A convolution is a matrix product here (im2col): the windows of a few images are laid side by side,
-in a buffer that stays in the
-processor's cache, and are multiplied by the filters straight into the
+in a buffer that stays in the processor's cache, and are multiplied by the filters straight into the
 output.  The backward pass makes the columns again, for that is cheaper than keeping them
 (Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for Document
 Processing, 2006).
@@ -30,6 +29,7 @@ __all__ = [
     "group_norm_forward",
     "max_pool_backward",
     "max_pool_forward",
+    "product",
     "relu_backward",
     "relu_forward",
     "softmax_loss",
@@ -254,3 +254,10 @@ def softmax_loss(x: np.ndarray, y: np.ndarray, losses: np.ndarray, dx: np.ndarra
     dx /= total
     dx[rows, y] -= 1
     dx /= len(y)
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray, bias: np.ndarray | None = None) -> None:
+    """Write a @ b, plus bias to every row if there is one; a and b may be transposed views."""
+    np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias

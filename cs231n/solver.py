@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checkpoint, checks, fast_optim, optim, threads, training_state, workspace
+from cs231n import checkpoint, checks, fast_optim, optim, training_state, workspace
 from cs231n.schedules import Schedule
 
 __all__ = ["DivergedError", "Solver"]
@@ -274,7 +274,7 @@ class Solver:
             If another process writes checkpoints of the same name.
         """
         name = self.checkpoint_name
-        with nullcontext() if name is None else checkpoint.alone(name), threads.one_blas_thread():
+        with nullcontext() if name is None else checkpoint.alone(name):
             self._train()
 
     def _train(self) -> None:

@@ -26,6 +26,7 @@ from conftest import KERNELS, assert_close
 
 from cs231n import backend, fast_layers
 from cs231n.fast_layers import (
+    affine_forward_fast,
     conv_backward_fast,
     conv_forward_fast,
     max_pool_backward_fast,
@@ -357,6 +358,47 @@ def test_conv_gradients_are_the_transpose_of_the_forward_pass(case, twin, backen
     ]:
         forward = conv(*arrays, dout, case.param, twin)[0]
         assert_close(np.sum(dv * v), np.sum(dout * forward), looser=10, scale=1.0)
+
+
+# Pieces along the inner size, blocks of rows, panels of columns and slabs: whole ones and rests.
+PRODUCTS = {
+    "one of each": (1, 1, 1),
+    "less than a tile": (3, 5, 7),
+    "whole tiles": (24, 512, 64),
+    "rests everywhere": (61, 601, 77),
+    "row": (1, 300, 200),
+    "column": (300, 200, 1),
+    "deep": (13, 3000, 33),
+    "two slabs": (1500, 3000, 10),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("transposed", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("sizes", PRODUCTS.values(), ids=PRODUCTS)
+def test_product_agrees_with_exact_sums(sizes, transposed, dtype, backend_name, rng):
+    M, K, N = sizes
+    # Small integers: every sum is exact, whatever its order.
+    a, b = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((M, K), (K, N)))
+    bias, out = rng.integers(-3, 4, N).astype(dtype), np.full((M, N), np.nan, dtype)
+    expected = a.astype(np.int64) @ b.astype(np.int64)
+    a, b = (np.asfortranarray(x) if turned else x for x, turned in zip((a, b), transposed))
+    backend.kernels().product(a, b, out, bias)
+    np.testing.assert_array_equal(out, expected + bias.astype(np.int64))
+    backend.kernels().product(a, b, out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("place", ["x", "w"])
+def test_product_keeps_nan_in_its_row_or_column(place, backend_name, rng):
+    x, w = rng.standard_normal((30, 40)), rng.standard_normal((40, 50))
+    expected = np.zeros((30, 50), bool)
+    if place == "x":
+        x[7, 3], expected[7] = np.nan, True
+    else:
+        w[3, 41], expected[:, 41] = np.inf, True
+    out, _ = affine_forward_fast(x, w, np.zeros(50))
+    np.testing.assert_array_equal(~np.isfinite(out), expected)
 
 
 def test_other_names_are_the_same_functions():

@@ -4,15 +4,13 @@ import concurrent.futures
 import os
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
-import threadpoolctl
 from cases import DTYPES, FAST_LAYERS
-from conftest import KERNELS, assert_close
+from conftest import KERNELS
 
-from cs231n import backend, fast_layers, fast_optim, optim, threads
+from cs231n import backend, fast_layers, fast_optim, optim
 
 COMPILED = KERNELS[:-1]
 needs_kernels = pytest.mark.skipif(not COMPILED, reason="the extension is not built")
@@ -91,50 +89,12 @@ def test_layers_give_the_same_bits(name, dtype, compiled, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_products_that_are_shared_out_give_the_same_bits(dtype, rng):
-    case = FAST_LAYERS["affine fast"]
-    for shapes in (((130, 300), (300, 70), (70,)), ((33, 300), (300, 170), (170,))):
-        large = case._replace(shapes=shapes)
-        arrays = large.draw(rng, dtype)
-        expected, _ = large.run(*arrays)
-        with threads.one_blas_thread():
-            assert threads.shares_blas()
-            out, _ = large.run(*arrays)
-            assert_close(out, expected)
-            assert_same_for_any_number_of_threads(partial(run_layer, large, arrays, dtype))
-    assert not threads.shares_blas()
-
-
-def test_blas_gets_its_threads_back_from_the_last_who_held_them():
-    def numbers():
-        infos = threadpoolctl.threadpool_info()
-        return [info["num_threads"] for info in infos if info["user_api"] == "blas"]
-
-    before = numbers()
-    first, second = threads.one_blas_thread(), threads.one_blas_thread()
-    for holder in (first, second):
-        holder.__enter__()
-        assert set(numbers()) <= {1}
-    first.__exit__(None, None, None)
-    assert set(numbers()) <= {1}
-    assert threads.shares_blas()
-    error = KeyError("what went wrong under the second holder")
-    assert not second.__exit__(KeyError, error, None)
-    assert numbers() == before
-    assert not threads.shares_blas()
-
-
-def test_an_error_in_a_task_that_is_shared_out_is_raised():
-    fast_layers.set_num_threads(2)
-    done = []
-
-    def fail():
-        raise KeyError("task")
-
-    with pytest.raises(KeyError, match="task"):
-        threads.run([fail, *[lambda: done.append(1)] * 20])
-    threads.run([lambda: done.append(2)] * 20)
-    assert done.count(2) == 20
+@pytest.mark.parametrize("sizes", [(130, 300, 70), (33, 600, 170), (2000, 40, 10)])
+def test_products_of_many_tasks_give_the_same_bits(sizes, dtype, compiled, rng):
+    N, D, M = sizes
+    case = FAST_LAYERS["affine fast"]._replace(shapes=((N, D), (D, M), (M,)))
+    arrays = case.draw(rng, dtype)
+    assert_same_for_any_number_of_threads(lambda: run_layer(case, arrays, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks, fast_optim, storage, threads
+from cs231n import checks, fast_optim, storage
 from cs231n.classifiers import summary
 from cs231n.classifiers.summary import Layer
 from cs231n.fast_layers import softmax_loss_fast
@@ -158,8 +158,6 @@ class Network:
             ],
         }
 
-    # The threads of BLAS would spin between its products, on the processors that the kernels need.
-    @threads.one_blas_thread()
     def forward(self, X: np.ndarray, mode: str = "test") -> tuple[np.ndarray, tuple[Any, ...]]:
         """Compute the scores (N, C) of images X, and the caches that `backward` needs.
 
@@ -192,7 +190,6 @@ class Network:
         stages = [layer.stage for layer in self._layers]
         return forward_through(stages, X.astype(self.dtype, copy=False), arguments)
 
-    @threads.one_blas_thread()
     def backward(
         self, dscores: np.ndarray, caches: tuple[Any, ...], need_dx: bool = False
     ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:

@@ -41,6 +41,8 @@
     KERNEL(group_norm_forward, x)(N, G, C, D, x, __VA_ARGS__)
 #define call_group_norm_backward(N, G, C, D, dout, ...)                                            \
     KERNEL(group_norm_backward, dout)(N, G, C, D, dout, __VA_ARGS__)
+#define call_product_bytes(s, threads, a) KERNEL(product_bytes, a)(s, threads)
+#define call_product(s, a, ...) KERNEL(product, a)(s, a, __VA_ARGS__)
 #define call_softmax_loss(N, C, x, ...) KERNEL(softmax_loss, x)(N, C, x, __VA_ARGS__)
 
 #endif

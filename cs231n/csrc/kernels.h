@@ -18,6 +18,12 @@ typedef struct {
     ptrdiff_t stride, pad; /* pad is not used by pooling */
 } window_shape;
 
+typedef struct {
+    ptrdiff_t M, N, K; /* a (M, K), b (K, N), out (M, N) */
+    ptrdiff_t am, ak;  /* elements from row to row and from column to column of a */
+    ptrdiff_t bk, bn;  /* and of b; out is contiguous */
+} product_shape;
+
 /* One entry per kernel, the same for float and double; T is the element type. */
 #define KERNEL_TABLE(T)                                                                            \
     ptrdiff_t (*conv_forward_bytes)(const window_shape *s, int threads);                           \
@@ -73,7 +79,11 @@ typedef struct {
     void (*relu_backward)(ptrdiff_t n, const T *dout, const T *x, T *dx, int threads);             \
     /* scores (N, C) -> losses (N,) and dx, the gradient of their mean */                          \
     void (*softmax_loss)(ptrdiff_t N, ptrdiff_t C, const T *x, const int64_t *y, T *losses, T *dx, \
-                         int threads);
+                         int threads);                                                             \
+    /* matrix product a b + bias; bias may be NULL */                                              \
+    ptrdiff_t (*product_bytes)(const product_shape *s, int threads);                               \
+    void (*product)(const product_shape *s, const T *a, const T *b, const T *bias, T *out,         \
+                    void *ws, int threads);
 
 typedef struct {
     KERNEL_TABLE(float)

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from cs231n import checks
 
-__all__ = ["FlipAndShift", "random_flip", "random_shift"]
+__all__ = ["FlipAndShift", "mirrored_scores", "random_flip", "random_shift"]
 
 _PADDING = {"reflect": "reflect", "zero": "constant"}
 
@@ -128,6 +128,39 @@ def random_shift(
     crops = sliding_window_view(padded, (H, W), axis=(2, 3))  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
     rows, columns = _source(rng).choice(2 * pad + 1, (2, N))
     return np.ascontiguousarray(crops[np.arange(N), :, rows, columns])
+
+
+def mirrored_scores(model: Any, X: np.ndarray, batch_size: int = 100) -> np.ndarray:
+    """Add the scores of each image and of its mirror image.
+
+    A network that was trained on flipped images makes up its mind from two views at the price of
+    a second forward pass, and is right more often.
+
+    Parameters
+    ----------
+    model : object
+        With a method ``loss(X)`` that returns scores (N, classes).
+    X : ndarray of shape (N, C, H, W)
+        Images.
+    batch_size : int
+        Images scored at once, to bound the memory.
+
+    Returns
+    -------
+    scores : ndarray of shape (N, classes)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X does not have four axes, there are no images or batch_size is no integer >= 1.
+    """
+    where = "mirrored_scores"
+    X = _images(where, X)
+    if len(X) == 0:
+        raise ValueError(f"{where}: X has shape {X.shape}; expected at least one image")
+    size = checks.integer(where, "batch_size", batch_size, least=1)
+    batches = (X[start : start + size] for start in range(0, len(X), size))
+    return np.concatenate([model.loss(one) + model.loss(one[..., ::-1]) for one in batches])
 
 
 def _images(where: str, X: Any) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import DTYPES, LAYOUTS
 
-from cs231n.augment import FlipAndShift, random_flip, random_shift
+from cs231n.augment import FlipAndShift, mirrored_scores, random_flip, random_shift
 
 N, C, H, W = 64, 3, 7, 6
 
@@ -115,6 +115,36 @@ def test_small_batches(shape, rng):
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+class Leftmost:
+    """A model whose scores are the numbers of each image's first column."""
+
+    def loss(self, X):
+        """Return scores (N, C * H)."""
+        self.most = len(X)
+        return X[..., 0].reshape(len(X), -1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 64, 100])
+def test_scores_of_the_mirror_image_are_added(batch_size, images):
+    model = Leftmost()
+    scores = mirrored_scores(model, images, batch_size)
+    np.testing.assert_array_equal(scores, (images[..., 0] + images[..., -1]).reshape(N, -1))
+    assert model.most <= batch_size
+
+
+@pytest.mark.parametrize(
+    ("X", "batch_size", "message"),
+    [
+        (np.ones((3, 4)), 10, r"X has shape \(3, 4\)"),
+        (np.ones((0, 3, 4, 4)), 10, r"X has shape \(0, 3, 4, 4\); expected at least one"),
+        (np.ones((2, 3, 4, 4)), 0, "batch_size is 0"),
+    ],
+)
+def test_there_must_be_something_to_mirror(X, batch_size, message):
+    with pytest.raises(ValueError, match=f"mirrored_scores: {message}"):
+        mirrored_scores(Leftmost(), X, batch_size)
 
 
 def test_the_words_for_it():

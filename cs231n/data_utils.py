@@ -42,6 +42,7 @@ __all__ = [
     "load_imagenet_val",
     "load_pickle",
     "load_tiny_imagenet",
+    "standardize",
 ]
 
 CIFAR10_CLASSES = (
@@ -274,6 +275,32 @@ def get_builtin_data(
     if subtract_mean:
         _subtract(_mean_image(data["X_train"]), data["X_train"], data["X_val"], data["X_test"])
     return data
+
+
+def standardize(data: dict[str, np.ndarray]) -> np.ndarray:
+    """Divide all images, in place, by the deviation of each channel of the training images.
+
+    Pixels are then of size 1, as the usual initial weights of networks expect, and not of size 60.
+
+    Parameters
+    ----------
+    data : dict
+        As `get_CIFAR10_data` and `get_builtin_data` return it; X_train, X_val and X_test change.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        The deviations, float64; 1 for a channel that is the same everywhere.
+    """
+    X = data["X_train"]
+    starts = range(0, len(X), BLOCK)
+    mean = X.mean(axis=(0, 2, 3), dtype=np.float64)[:, None, None]
+    squares = [((X[i : i + BLOCK] - mean) ** 2).sum(axis=(0, 2, 3)) for i in starts]
+    deviation = np.sqrt(np.sum(squares, axis=0) * X.shape[1] / X.size)  # (C,)
+    deviation[deviation == 0] = 1
+    for name in ("X_train", "X_val", "X_test"):
+        data[name] /= deviation[:, None, None].astype(data[name].dtype)
+    return deviation
 
 
 def load_tiny_imagenet(

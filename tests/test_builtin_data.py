@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cs231n import glyphs
+from cs231n import data_utils, glyphs
 from cs231n.data_utils import BUILTIN_CLASSES, CIFAR10_CLASSES, get_builtin_data
 
 SIZES = (300, 60, 40)
@@ -186,3 +186,25 @@ def test_linear_classifier_is_above_chance_and_far_from_perfect():
     dual = np.linalg.solve(X @ X.T + 300 * np.eye(2000, dtype=np.float32), targets)
     accuracy = np.mean((X_test @ (X.T @ dual)).argmax(axis=1) == data["y_test"])
     assert 0.25 < accuracy < 0.45
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("subtract_mean", [True, False])
+def test_standardized_channels_have_deviation_one(subtract_mean, dtype):
+    sizes = 600, 20, 30  # more images than are summed at once
+    data = get_builtin_data(*sizes, subtract_mean=subtract_mean, dtype=dtype)
+    before = {name: array.astype(np.float64) for name, array in data.items()}
+    deviation = data_utils.standardize(data)
+    expected = before["X_train"].std(axis=(0, 2, 3))
+    np.testing.assert_allclose(deviation, expected, rtol=1e-12)
+    for name, array in data.items():
+        scale = expected[:, None, None] if name.startswith("X") else 1
+        assert array.dtype == (dtype if name.startswith("X") else "int64")
+        np.testing.assert_allclose(array, before[name] / scale, rtol=1e-6)
+
+
+def test_a_channel_that_is_the_same_everywhere_stays():
+    X = {name: np.zeros((4, 2, 3, 3), "float32") for name in ("X_train", "X_val", "X_test")}
+    X["X_train"][:2, 1] = 8
+    np.testing.assert_array_equal(data_utils.standardize(X), [1, 4])
+    assert X["X_train"].max() == 2

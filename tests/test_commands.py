@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 import cs231n
-from cs231n import data_utils, fast_layers, layer_utils, layers
+from cs231n import data_utils, fast_layers, layer_utils, layers, schedules
 from cs231n.__main__ import main
-from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from cs231n.commands import train
 
 FILES = {
     *("config.json", "history.csv", "results.json", "best_model.npz"),
@@ -169,6 +170,55 @@ MODELS = {
 }
 
 
+DEEP = ["--model", "convnet", "--architecture", "conv8s2-pool-conv16-gmax-fc9-fc10"]
+RECIPE = ["--schedule", "one-cycle", "--update-rule", "nesterov_momentum", "--every-sample"]
+RECIPE += ["--learning-rate", "0.1", "--augment", "--shift", "2", "--standardize", "--reg", "0"]
+RECIPE += ["--weight-decay", "0.01", "--label-smoothing", "0.1", "--clip-norm", "5"]
+RECIPE += ["--dropout", "0.8", "--normalization", "groupnorm", "--mirror", "--num-test", "130"]
+
+
+def test_a_convnet_with_everything(tmp_path, capsys):
+    folder = tmp_path / "run"
+    small = ["--num-training", "200", "--epochs", "3", "--output", str(folder)]
+    assert main(["train", *DEEP, *RECIPE, *small]) == 0
+    printed = capsys.readouterr()
+    assert "200 training, 1000 validation and 130 test images" in printed.out
+    assert {path.name for path in folder.iterdir()} == FILES
+    model, results = (
+        ConvNet(DEEP[-1], normalization="groupnorm"),
+        read_json(folder / "results.json"),
+    )
+    model.load(folder / "best_model.npz")
+    data = data_utils.get_builtin_data(num_training=200, num_test=130)
+    data_utils.standardize(data)
+    scores = model.loss(data["X_test"])
+    mirrored = scores + model.loss(data["X_test"][..., ::-1])
+    for found, key in ((scores, "test_acc"), (mirrored, "test_acc_mirror")):
+        accuracy = np.mean(np.argmax(found, axis=1) == data["y_test"])
+        assert accuracy == pytest.approx(results[key])
+        assert f"test accuracy {accuracy:.4f}" in printed.out
+    assert 0 < results["val_acc_mirror"] < 1
+
+
+def test_the_options_of_training_reach_the_solver(tmp_path, monkeypatch):
+    seen = {}
+
+    class Recorded(train.Solver):
+        def __init__(self, model, data, **arguments):
+            seen.update(arguments, model=model)
+            super().__init__(model, data, **arguments)
+
+    monkeypatch.setattr(train, "Solver", Recorded)
+    arguments = [*DEEP, *RECIPE, "--num-training", "50", "--output", str(tmp_path / "run")]
+    assert main(["train", *arguments]) == 0
+    assert repr(seen["augment"]) == "FlipAndShift(flip=True, pad=2, mode='reflect')"
+    assert seen["schedule"] is schedules.one_cycle
+    assert (seen["weight_decay"], seen["clip_norm"]) == (0.01, 5.0)
+    assert (seen["replace"], seen["update_rule"]) == (False, "nesterov_momentum")
+    model = seen["model"]
+    assert (model.label_smoothing, model.dropout_param["p"], model.reg) == (0.1, 0.8, 0)
+
+
 @pytest.mark.parametrize(("arguments", "build"), MODELS.values(), ids=MODELS)
 def test_every_model_can_be_trained_and_loaded(arguments, build, tmp_path, capsys):
     folder = tmp_path / "run"
@@ -265,6 +315,14 @@ def test_typing_errors_exit_with_2(arguments, message, capsys):
     [
         (["--model", "two-layer", "--dropout", "0.5"], "--model two-layer has neither"),
         (["--normalization", "batchnorm"], "--model three-layer-conv has neither"),
+        ([*DEEP[:2], "--normalization", "layernorm"], "ConvNet: normalization is 'layernorm'"),
+        ([*DEEP[:3], "conv4-fcc"], "ConvNet: token 'fcc' at position 2"),
+        (["--architecture", "fc10"], "--model three-layer-conv has neither architecture nor"),
+        (["--label-smoothing", "0.1"], "has neither architecture nor label smoothing"),
+        (["--weight-decay", "-1"], "weight_decay is -1"),
+        (["--clip-norm", "0"], "clip_norm is 0"),
+        (["--augment", "--shift", "-1"], "pad is -1"),
+        (["--num-test", "-2"], "num_test is -2"),
         (["--hidden-dims", "5", "6"], "has one hidden layer; found --hidden-dims 5 6"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--epochs", "-1"], "num_epochs is -1"),

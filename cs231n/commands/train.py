@@ -5,30 +5,80 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cs231n import data_utils, optim, storage, vis_utils
-from cs231n.classifiers import FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
+from cs231n import data_utils, optim, schedules, storage, vis_utils
+from cs231n.augment import FlipAndShift, mirrored_scores
+from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
 from cs231n.commands.machine import describe
 from cs231n.solver import Solver
 
 __all__ = ["add_options", "run"]
 
-_MODELS = ("three-layer-conv", "fully-connected", "two-layer")
+_MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
+_DEEP = ("fully-connected", "convnet")
+_SCHEDULES = {
+    "constant": None,
+    "step": schedules.step,
+    "cosine": schedules.cosine,
+    "one-cycle": schedules.one_cycle,
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
+    _add_network_options(_adder(parser, "network"))
+    _add_data_options(_adder(parser, "data"))
+    _add_training_options(_adder(parser, "training"))
+    add = _adder(parser, "run")
+    add("--seed", type=int, default=231, help="seed of NumPy's global generator")
+    add("--print-every", type=int, default=20, help="iterations between printed losses")
+    add("--mirror", action="store_true", help="also test with the mirror images' scores added")
+    add("--output", type=Path, help="run folder (default: a new one in runs)")
+
+
+def _adder(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
+    """Return a function that adds an option, its default to be shown, to a group of this title."""
+    group = parser.add_argument_group(title)
 
     def add(flag: str, **settings: Any) -> None:
         if settings.get("default") is not None:
             settings["help"] += " (default: %(default)s)"
-        parser.add_argument(flag, **settings)
+        group.add_argument(flag, **settings)
 
+    return add
+
+
+def _add_network_options(add: Callable[..., None]) -> None:
+    """Declare the options that the network is built from."""
     add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
+    add("--architecture", help="layers of a convnet, such as conv32-pool-conv64-gmax-fc10")
+    add("--hidden-dims", type=int, nargs="+", default=[500], help="units of the hidden layers")
+    add("--num-filters", type=int, default=32, help="filters of the convolution")
+    add("--filter-size", type=int, default=7, help="height and width of the filters, in pixels")
+    add(
+        "--normalization",
+        choices=("none", "batchnorm", "layernorm", "groupnorm"),
+        default="none",
+        help="normalisation of a fully-connected network (batch, layer) or convnet (batch, group)",
+    )
+    add("--dropout", type=float, default=1.0, help="keep ratio of hidden affine units of the same")
+    add(
+        "--weight-scale",
+        type=float,
+        help="deviation of initial weights (default: 0.001, 0.01 FC, He's for a convnet)",
+    )
+    add("--reg", type=float, default=0.001, help="strength of L2 regularisation")
+    add("--label-smoothing", type=float, default=0.0, help="part of a convnet's target for all")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+
+
+def _add_data_options(add: Callable[..., None]) -> None:
+    """Declare the options that say what to train and test on."""
     add(
         "--data",
         choices=("builtin", "cifar10"),
@@ -37,28 +87,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--data-dir", type=Path, help="folder of the CIFAR-10 batches")
     add("--num-training", type=int, help="training samples; all by default")
+    add("--num-test", type=int, default=1000, help="test samples; CIFAR-10 has 10000")
+    add("--standardize", action="store_true", help="divide channels by their deviation")
+    add("--augment", action="store_true", help="flip and shift training images at random")
+    add("--shift", type=int, default=4, help="largest shift of --augment, in pixels")
+
+
+def _add_training_options(add: Callable[..., None]) -> None:
+    """Declare the options of the Solver."""
     add("--epochs", type=int, default=1, help="passes over the training samples")
     add("--batch-size", type=int, default=50, help="samples in a minibatch")
+    add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
     add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
     add("--learning-rate", type=float, default=1e-3, help="step size")
     add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
-    add("--reg", type=float, default=0.001, help="strength of L2 regularisation")
-    add("--weight-scale", type=float, help="deviation of initial weights (default: 0.001, 0.01 FC)")
-    add("--hidden-dims", type=int, nargs="+", default=[500], help="units of the hidden layers")
-    add("--num-filters", type=int, default=32, help="filters of the convolution")
-    add("--filter-size", type=int, default=7, help="height and width of the filters, in pixels")
-    add(
-        "--normalization",
-        choices=("none", "batchnorm", "layernorm"),
-        default="none",
-        help="normalisation of a fully-connected network",
-    )
-    add("--dropout", type=float, default=1.0, help="keep ratio of a fully-connected network")
-    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
-    add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
-    add("--seed", type=int, default=231, help="seed of NumPy's global generator")
-    add("--print-every", type=int, default=20, help="iterations between printed losses")
-    add("--output", type=Path, help="run folder (default: a new one in runs)")
+    add("--schedule", choices=_SCHEDULES, default="constant", help="course of the step size")
+    add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
+    add("--clip-norm", type=float, help="largest norm of all gradients together")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,17 +112,7 @@ def run(options: argparse.Namespace) -> int:
     model = build_model(options)
     folder = run_folder(options)
     data = load_data(options)
-    solver = Solver(
-        model,
-        data,
-        update_rule=options.update_rule,
-        optim_config={"learning_rate": options.learning_rate},
-        lr_decay=options.lr_decay,
-        batch_size=options.batch_size,
-        num_epochs=options.epochs,
-        print_every=options.print_every,
-        replace=not options.every_sample,
-    )
+    solver = build_solver(options, model, data)
     # Made only now, so that a wrong option or missing data leave no folder in the next run's way.
     folder.mkdir(parents=True, exist_ok=True)
     write_configuration(folder, options)
@@ -98,27 +133,19 @@ def run(options: argparse.Namespace) -> int:
 
 def build_model(options: argparse.Namespace) -> Network:
     """Return the network that the options describe."""
-    if options.model != "fully-connected" and (
-        options.normalization != "none" or options.dropout != 1
-    ):
-        raise ValueError(
-            f"--model {options.model} has neither normalization nor dropout;"
-            f" expected --model fully-connected with these options"
-        )
-    if options.model != "fully-connected" and len(options.hidden_dims) != 1:
-        raise ValueError(
-            f"--model {options.model} has one hidden layer; found --hidden-dims"
-            f" {' '.join(map(str, options.hidden_dims))}"
-        )
+    _refuse_unsuited(options)
     common: dict[str, Any] = {"reg": options.reg, "dtype": np.dtype(options.dtype)}
     scale = options.weight_scale
+    if options.model in _DEEP:
+        common["normalization"] = None if options.normalization == "none" else options.normalization
+        common["dropout_keep_ratio"] = options.dropout
+    if options.model == "convnet":
+        if options.architecture is not None:
+            common["architecture"] = options.architecture
+        return ConvNet(weight_scale=scale, label_smoothing=options.label_smoothing, **common)
     if options.model == "fully-connected":
         return FullyConnectedNet(
-            options.hidden_dims,
-            normalization=None if options.normalization == "none" else options.normalization,
-            dropout_keep_ratio=options.dropout,
-            weight_scale=0.01 if scale is None else scale,
-            **common,
+            options.hidden_dims, weight_scale=0.01 if scale is None else scale, **common
         )
     common["weight_scale"] = 0.001 if scale is None else scale
     common["hidden_dim"] = options.hidden_dims[0]
@@ -129,13 +156,60 @@ def build_model(options: argparse.Namespace) -> Network:
     )
 
 
+def _refuse_unsuited(options: argparse.Namespace) -> None:
+    """Raise a ValueError for an option that the model does not have."""
+    model = options.model
+    if model not in _DEEP and (options.normalization != "none" or options.dropout != 1):
+        raise ValueError(
+            f"--model {model} has neither normalization nor dropout;"
+            f" expected --model {' or '.join(_DEEP)} with these options"
+        )
+    if model != "fully-connected" and len(options.hidden_dims) != 1:
+        raise ValueError(
+            f"--model {model} has one hidden layer; found --hidden-dims"
+            f" {' '.join(map(str, options.hidden_dims))}"
+        )
+    if model != "convnet" and (options.architecture is not None or options.label_smoothing):
+        raise ValueError(
+            f"--model {model} has neither architecture nor label smoothing;"
+            f" expected --model convnet with these options"
+        )
+
+
+def build_solver(
+    options: argparse.Namespace, model: Network, data: dict[str, np.ndarray]
+) -> Solver:
+    """Return the Solver that the options describe."""
+    return Solver(
+        model,
+        data,
+        update_rule=options.update_rule,
+        optim_config={"learning_rate": options.learning_rate},
+        lr_decay=options.lr_decay,
+        batch_size=options.batch_size,
+        num_epochs=options.epochs,
+        print_every=options.print_every,
+        replace=not options.every_sample,
+        augment=FlipAndShift(pad=options.shift) if options.augment else None,
+        schedule=_SCHEDULES[options.schedule],
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+    )
+
+
 def load_data(options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Return the data set that the options name."""
-    sizes = {} if options.num_training is None else {"num_training": options.num_training}
+    sizes = {"num_test": options.num_test}
+    if options.num_training is not None:
+        sizes["num_training"] = options.num_training
     dtype = np.dtype(options.dtype)
     if options.data == "cifar10":
-        return data_utils.get_CIFAR10_data(cifar10_dir=options.data_dir, dtype=dtype, **sizes)
-    return data_utils.get_builtin_data(dtype=dtype, **sizes)
+        data = data_utils.get_CIFAR10_data(cifar10_dir=options.data_dir, dtype=dtype, **sizes)
+    else:
+        data = data_utils.get_builtin_data(dtype=dtype, **sizes)
+    if options.standardize:
+        data_utils.standardize(data)
+    return data
 
 
 def _data_name(options: argparse.Namespace) -> str:
@@ -180,17 +254,33 @@ def write_results(
         "test_acc": test_acc,
         "iterations": len(solver.loss_history),
         "train_seconds": round(seconds, 2),
+        **_mirror_results(options, solver, data),
     }
     _write_json(folder / "results.json", results)
     print(
         f"best validation accuracy {solver.best_val_acc:.4f}, test accuracy {test_acc:.4f},"
         f" {results['iterations']} iterations in {seconds:.1f} s"
     )
+    if options.mirror:
+        print(f"with mirror images: test accuracy {results['test_acc_mirror']:.4f}")
     print(f"parameters       {model_path}")
     print(f"history          {folder / 'history.csv'}")
     print(f"training curves  {folder / 'training_curves.png'}")
     print(f"filters          {folder / 'filters.png'}")
     print(f"configuration    {folder / 'config.json'}")
+
+
+def _mirror_results(
+    options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the accuracies with the scores of the mirror images added, if asked for."""
+    if not options.mirror:
+        return {}
+    return {
+        f"{split}_acc_mirror": float(np.mean(predicted == data[f"y_{split}"]))
+        for split in ("val", "test")
+        for predicted in [np.argmax(mirrored_scores(solver.model, data[f"X_{split}"]), axis=1)]
+    }
 
 
 def _first_layer_figure(model: Network) -> Any:

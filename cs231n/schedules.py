@@ -95,11 +95,9 @@ def cosine(progress: Any, warmup: float = 0.0, final: float = 0.0) -> Any:
     """
     warmup = checks.number("cosine", "warmup", warmup, 0, 1)
     final = checks.number("cosine", "final", final, 0, 1)
-    p = np.asarray(progress, float)
-    falling = max(1 - warmup, np.finfo(float).tiny)  # a warm-up of everything leaves no fall
-    q = np.clip((p - warmup) / falling, 0, 1)
-    wave = final + (1 - final) * (1 + np.cos(np.pi * q)) / 2
-    return np.where(p < warmup, p / max(warmup, np.finfo(float).tiny), wave)[()]
+    rise = np.interp(progress, [0, warmup], [0, 1])  # 1 after the warm-up
+    q = np.interp(progress, [warmup, 1], [0, 1])  # 0 until its end
+    return rise * (final + (1 - final) * (1 + np.cos(np.pi * q)) / 2)
 
 
 def one_cycle(progress: Any, peak: float = 0.3, start: float = 0.04, final: float = 0.0) -> Any:
@@ -136,4 +134,4 @@ def one_cycle(progress: Any, peak: float = 0.3, start: float = 0.04, final: floa
     peak = checks.number("one_cycle", "peak", peak, 0, 1)
     start = checks.number("one_cycle", "start", start, 0, 1)
     final = checks.number("one_cycle", "final", final, 0, 1)
-    return np.interp(progress, [0, peak, 1], [start, 1, final])[()]
+    return np.interp(progress, [0, peak, 1], [start, 1, final])

@@ -120,6 +120,7 @@ def test_weights_are_drawn_in_order_and_nothing_else_is(normalization, weight_sc
 def test_the_default_is_for_cifar10():
     model = ConvNet()
     assert model.params["W5"].shape == (64 * 8 * 8, 10)
+    assert not ConvNet(weight_scale=0).params["W1"].any()
     assert model.loss(np.zeros((2, 3, 32, 32), np.uint8)).shape == (2, 10)
 
 

@@ -30,22 +30,25 @@ __all__ = ["ConvNet"]
 _NORMALIZATIONS = (None, "batchnorm", "groupnorm")
 _POOL_PARAM = {"pool_height": 2, "pool_width": 2, "stride": 2}
 _GLOBAL_POOLS = {"gavg": GLOBAL_AVG_POOL, "gmax": GLOBAL_MAX_POOL}
+_NUMBER = r"[1-9]\d*"
 _FORMS = {
-    "conv": re.compile(r"conv([1-9]\d*)(?:x([1-9]\d*))?(?:s([1-9]\d*))?"),
-    "fc": re.compile(r"fc([1-9]\d*)"),
-    **{word: re.compile(word) for word in ("pool", *_GLOBAL_POOLS)},
+    "conv": rf"conv(?P<units>{_NUMBER})(x(?P<size>{_NUMBER}))?(s(?P<stride>{_NUMBER}))?",
+    "fc": rf"fc(?P<units>{_NUMBER})",
+    **{word: word for word in ("pool", *_GLOBAL_POOLS)},
 }
 
 
 class Token(NamedTuple):
-    """A layer of a description: its kind, its numbers (None where left out), and where it stands.
+    """A layer of a description: its kind, how a message names it, and its numbers.
 
-    The numbers of 'conv' are filters, filter size and stride, those of 'fc' are units.
+    The units of 'conv' are its filters, of this size and stride.
     """
 
     kind: str
-    numbers: tuple[int | None, ...]
     place: str
+    units: int = 0
+    size: int = 3
+    stride: int = 1
 
 
 class ConvNet(Network):
@@ -181,13 +184,12 @@ class ConvNet(Network):
 
     def _add_conv(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Append a convolution, its normalisation if any, and relu."""
-        filters, size, stride = token.numbers
-        F, size, stride, C = filters or 0, size or 3, stride or 1, shape[0]
+        F, C, size = token.units, shape[0], token.size
         if size % 2 == 0:
             raise ValueError(f"{token.place} has filters of {size}x{size}; expected an odd size")
-        window = Window(size, size, stride, (size - 1) // 2)
+        window = Window(size, size, token.stride, pad=(size - 1) // 2)
         conv_param = {"stride": window.stride, "pad": window.pad}
-        weights = self._weights((F, C, size, size), C * size * size, gain=2)
+        weights = self._weights((F, C, size, size), units=F, gain=2)
         if self.normalization is None:
             self._add(CONV_RELU, conv_param, **weights)
         else:
@@ -215,16 +217,16 @@ class ConvNet(Network):
 
     def _add_affine(self, token: Token, shape: tuple[int, ...], gain: float) -> tuple[int, ...]:
         """Append an affine layer."""
-        D, M = math.prod(shape), token.numbers[0] or 0
-        self._add(AFFINE, **self._weights((D, M), D, gain))
+        M = token.units
+        self._add(AFFINE, **self._weights((math.prod(shape), M), units=M, gain=gain))
         return (M,)
 
-    def _weights(self, shape: tuple[int, ...], fan_in: int, gain: float) -> dict[str, np.ndarray]:
+    def _weights(self, shape: tuple[int, ...], units: int, gain: float) -> dict[str, np.ndarray]:
         """Draw the weights of the next layer; its biases are zero."""
         self.num_layers += 1
-        scale = math.sqrt(gain / fan_in) if self._weight_scale is None else self._weight_scale
-        units = shape[0] if len(shape) == 4 else shape[1]
-        draw = gaussian(scale)
+        fan_in = math.prod(shape) // units
+        scale = self._weight_scale
+        draw = gaussian(math.sqrt(gain / fan_in) if scale is None else scale)
         return {f"W{self.num_layers}": draw(*shape), f"b{self.num_layers}": np.zeros(units)}
 
 
@@ -248,10 +250,10 @@ def _parsed(architecture: str) -> list[Token]:
 def _token(word: str, place: str) -> Token:
     """Return the token of a word; `place` begins what a message says about it."""
     for kind, form in _FORMS.items():
-        match = form.fullmatch(word)
+        match = re.fullmatch(form, word)
         if match:
-            numbers = (None if number is None else int(number) for number in match.groups())
-            return Token(kind, tuple(numbers), place)
+            given = {name: int(number) for name, number in match.groupdict().items() if number}
+            return Token(kind, place, **given)
     raise ValueError(
         f"{place} is no layer; expected conv<filters>, conv<filters>x<size>s<stride>, pool, gavg,"
         f" gmax or fc<units> with numbers from 1"

@@ -5,34 +5,12 @@ import os
 
 import numpy as np
 import pytest
+from runs import SHAPE, images, network, outcome
 
 from cs231n import checkpoint, optim, schedules
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from cs231n.solver import Solver
-
-SHAPE = (2, 4, 4)  # of an image
-HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
-
-
-def images(N=50, N_val=20, seed=3, dtype=np.float64):
-    """Return a small data set of images that can be learnt."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((3, *SHAPE))
-    y, y_val = rng.integers(3, size=N), rng.integers(3, size=N_val)
-    return {
-        "X_train": (centres[y] + rng.standard_normal((N, *SHAPE))).astype(dtype),
-        "y_train": y,
-        "X_val": (centres[y_val] + rng.standard_normal((N_val, *SHAPE))).astype(dtype),
-        "y_val": y_val,
-    }
-
-
-def network(normalization="batchnorm", keep=0.8, dtype=np.float64, reg=0.01):
-    """Return a network that draws at random while it trains."""
-    return FullyConnectedNet(
-        [8, 7], 32, 3, keep, normalization, weight_scale=0.1, dtype=dtype, reg=reg
-    )
 
 
 def smoothed(label_smoothing):
@@ -59,23 +37,6 @@ def interrupt(model, after):
 
     model.loss = failing
     return model
-
-
-def outcome(solver):
-    """Return all numbers of a run, as bytes or as they are."""
-    model = solver.model
-    found = {name: getattr(solver, name) for name in (*HISTORIES, "best_val_acc", "epoch")}
-    arrays = {
-        "params": model.params,
-        "best": solver.best_params,
-        **{f"optim {name}": config for name, config in solver.optim_configs.items()},
-        **{f"bn {index}": param for index, param in enumerate(getattr(model, "bn_params", []))},
-    }
-    for group, content in arrays.items():
-        for name, value in content.items():
-            found[f"{group} {name}"] = value.tobytes() if isinstance(value, np.ndarray) else value
-    found["next draw"] = np.random.rand()
-    return found
 
 
 def whole_run(make, arguments):

@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 THREADS ?= 2
+KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean notebooks notebooks-run notebooks-test
+.PHONY: setup train test bench benchmarks check lint clean torture notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -48,6 +49,10 @@ notebooks-test: $(VENV)/.execute
 
 check: setup
 	$(BIN)/python -m cs231n check
+
+# Kills training runs until there were at least so many kills, and compares what they end in.
+torture: setup
+	$(BIN)/python tests/torture.py --kills $(KILLS)
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import data_utils, optim, schedules, storage, vis_utils
+from cs231n import checkpoint, data_utils, lock, optim, schedules, storage, vis_utils
 from cs231n.augment import FlipAndShift, mirrored_scores
 from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
+from cs231n.commands import stored
 from cs231n.commands.machine import describe
 from cs231n.solver import Solver
 
 __all__ = ["add_options", "run"]
 
+_LOCK = "run.lock"
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 _DEEP = ("fully-connected", "convnet")
 _SCHEDULES = {
@@ -38,7 +40,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=231, help="seed of NumPy's global generator")
     add("--print-every", type=int, default=20, help="iterations between printed losses")
     add("--mirror", action="store_true", help="also test with the mirror images' scores added")
-    add("--output", type=Path, help="run folder (default: a new one in runs)")
+    add("--checkpoint-every", type=int, help="iterations between checkpoints (default: an epoch's)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")
+    place.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the run in this folder, with its options, from its last checkpoint",
+    )
 
 
 def _adder(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
@@ -108,27 +118,42 @@ def _add_training_options(add: Callable[..., None]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train the network and write the run folder, also after an interruption."""
+    if options.resume is not None:
+        options = stored.read_options(options.resume, options, add_options)
     np.random.seed(options.seed)
     model = build_model(options)
-    folder = run_folder(options)
+    folder = options.resume or new_folder(options)
     data = load_data(options)
-    solver = build_solver(options, model, data)
+    solver = build_solver(options, model, data, folder / "checkpoint.npz")
     # Made only now, so that a wrong option or missing data leave no folder in the next run's way.
     folder.mkdir(parents=True, exist_ok=True)
+    with lock.hold(folder / _LOCK, f"the run folder {folder}"):
+        if options.resume is None:
+            refuse_used(folder)  # another run may have been faster
+        _train(folder, options, solver, data)
+    return 0
+
+
+def _train(
+    folder: Path, options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
+) -> None:
+    """Train, and write the configuration before and the results after it."""
     write_configuration(folder, options)
     print(
         f"{options.model} on {_data_name(options)}: {len(data['X_train'])} training,"
         f" {len(data['X_val'])} validation and {len(data['X_test'])} test images",
         flush=True,
     )
+    if solver.loss_history:
+        print(f"going on after iteration {len(solver.loss_history)}", flush=True)
     start = time.perf_counter()
     try:
         solver.train()
     finally:
         seconds = time.perf_counter() - start
         if solver.loss_history:
+            folder.mkdir(parents=True, exist_ok=True)  # it may have vanished meanwhile
             write_results(folder, options, solver, data, seconds)
-    return 0
 
 
 def build_model(options: argparse.Namespace) -> Network:
@@ -177,24 +202,39 @@ def _refuse_unsuited(options: argparse.Namespace) -> None:
 
 
 def build_solver(
-    options: argparse.Namespace, model: Network, data: dict[str, np.ndarray]
+    options: argparse.Namespace, model: Network, data: dict[str, np.ndarray], path: Path
 ) -> Solver:
-    """Return the Solver that the options describe."""
-    return Solver(
-        model,
-        data,
-        update_rule=options.update_rule,
-        optim_config={"learning_rate": options.learning_rate},
-        lr_decay=options.lr_decay,
-        batch_size=options.batch_size,
-        num_epochs=options.epochs,
-        print_every=options.print_every,
-        replace=not options.every_sample,
-        augment=FlipAndShift(pad=options.shift) if options.augment else None,
-        schedule=_SCHEDULES[options.schedule],
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-    )
+    """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
+    functions: dict[str, Any] = {
+        "augment": FlipAndShift(pad=options.shift) if options.augment else None,
+        "schedule": _SCHEDULES[options.schedule],
+    }
+    functions = {name: function for name, function in functions.items() if function is not None}
+    free: dict[str, Any] = {
+        "num_epochs": options.epochs,
+        "print_every": options.print_every,
+        "checkpoint_every": options.checkpoint_every,
+    }
+    fixed: dict[str, Any] = {
+        "update_rule": options.update_rule,
+        "optim_config": {"learning_rate": options.learning_rate},
+        "lr_decay": options.lr_decay,
+        "batch_size": options.batch_size,
+        "replace": not options.every_sample,
+        "weight_decay": options.weight_decay,
+        "clip_norm": options.clip_norm,
+    }
+    # A run that was stopped before its first checkpoint starts anew, and comes to the same.
+    if options.resume is None or not checkpoint.exists(path):
+        return Solver(model, data, checkpoint_name=str(path), **fixed, **free, **functions)
+    solver = Solver.resume(path, model, data, **free, **functions)
+    for name, value in fixed.items():
+        if getattr(solver, name) != value:
+            raise ValueError(
+                f"{path} is that of a run with {name} {getattr(solver, name)}; its configuration"
+                f" says {value}"
+            )
+    return solver
 
 
 def load_data(options: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -217,13 +257,21 @@ def _data_name(options: argparse.Namespace) -> str:
     return "CIFAR-10" if options.data == "cifar10" else "the built-in glyphs (not CIFAR-10)"
 
 
-def run_folder(options: argparse.Namespace) -> Path:
-    """Return the run folder, which must not hold anything yet."""
+def new_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of a new run, which must not hold anything yet."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = options.output or Path("runs", f"{stamp}-{options.model}-{options.data}")
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty; expected a new folder for --output")
+    refuse_used(folder)
     return folder
+
+
+def refuse_used(folder: Path) -> None:
+    """Raise a FileExistsError for a folder that holds something, except for a lock."""
+    if folder.exists() and any(path.name != _LOCK for path in folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} is not empty; expected a new folder for --output,"
+            f" or --resume {folder} to go on with the run in it"
+        )
 
 
 def write_configuration(folder: Path, options: argparse.Namespace) -> None:
@@ -231,6 +279,7 @@ def write_configuration(folder: Path, options: argparse.Namespace) -> None:
     chosen = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
+        if name != "resume"
     }
     _write_json(folder / "config.json", {"options": chosen, **describe()})
 

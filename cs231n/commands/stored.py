@@ -1,0 +1,101 @@
+"""The options of an earlier run, read back from the configuration in its folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+__all__ = ["FREE", "read_options"]
+
+# What may be another value when a run goes on: nothing that its numbers depend on.
+FREE = ("epochs", "print_every", "checkpoint_every", "data_dir")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ValueError instead of ending the process."""
+        raise ValueError(message)
+
+
+def read_options(
+    folder: Path,
+    given: argparse.Namespace,
+    add_options: Callable[[argparse.ArgumentParser], None],
+) -> argparse.Namespace:
+    """Return the options of the run in a folder, with those that are given now and may change.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+    given : argparse.Namespace
+        Options of the command line.
+    add_options : callable
+        Declares the options for a parser.
+
+    Returns
+    -------
+    options : argparse.Namespace
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no configuration.
+    ValueError
+        If the configuration is damaged, or an option is given that cannot change.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    add_options(parser)
+    defaults = vars(parser.parse_args([]))
+    changes = {
+        name: value
+        for name, value in vars(given).items()
+        if name in defaults and name != "resume" and value != defaults[name]
+    }
+    fixed = [_flag(name) for name in changes if name not in FREE]
+    if fixed:
+        raise ValueError(
+            f"--resume takes the options from {folder}; found {', '.join(fixed)} too,"
+            f" expected none but {', '.join(map(_flag, FREE))}"
+        )
+    options = parser.parse_args(_words(folder), argparse.Namespace(command="train"))
+    for name, value in {**changes, "resume": folder, "output": folder}.items():
+        setattr(options, name, value)
+    return options
+
+
+def _flag(name: str) -> str:
+    """Return how an option is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _words(folder: Path) -> list[str]:
+    """Return the command line of an earlier run."""
+    path = folder / "config.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["options"].items()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} is no run folder: there is no {path}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); expected what train wrote") from error
+    words: list[str] = []
+    for name, value in stored:
+        if name not in ("command", "resume", "output"):
+            words += _words_of(_flag(name), value)
+    return words
+
+
+def _words_of(flag: str, value: Any) -> list[str]:
+    """Return the words of one option; those that are off or not given have none."""
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [flag]
+    if isinstance(value, list):
+        return [flag, *map(str, value)]
+    return [f"{flag}={value}"]

@@ -1,0 +1,118 @@
+"""Numbers at the edge: huge scores, constant columns, one sample; the same bits on any threads."""
+
+import copy
+
+import numpy as np
+import pytest
+from cases import DTYPES, FAST_LAYERS, LAYERS
+from conftest import assert_close
+from runs import SHAPE, images, outcome
+
+from cs231n import fast_layers, layers
+from cs231n.classifiers import ConvNet
+from cs231n.solver import Solver
+
+LOSSES = {
+    "softmax": layers.softmax_loss,
+    "softmax fast": fast_layers.softmax_loss_fast,
+    "svm": layers.svm_loss,
+}
+
+
+@pytest.mark.parametrize("size", [1e4, 1e8, 1e30])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_huge_scores_are_right(name, dtype, size, backend_name):
+    x = np.array([[1, -1, 0], [-1, 0, 1], [0, 0, 1]], dtype) * np.dtype(dtype).type(size)
+    loss, dx = LOSSES[name](x, np.array([1, 1, 2]))
+    # The best wrong class is ahead by 2 sizes, by 1 size, and behind.  The hinge loss counts a
+    # second one, by 1 size, and a margin of 1 for each of the three.
+    expected = 4 * size + 3 if name == "svm" else 3 * size
+    assert loss == pytest.approx(expected / 3, rel=1e-6)
+    assert np.isfinite(dx).all()
+    assert_close(dx.sum(axis=1), np.zeros(3), scale=1.0)
+    assert dx[0].argmin() == dx[1].argmin() == 1
+    assert_close(dx[2], np.zeros(3), scale=1.0)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e30])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_smoothed_losses_of_huge_scores_are_right(dtype, size, backend_name):
+    x = np.array([[1, -1, 0]], dtype) * np.dtype(dtype).type(size)
+    for loss_function in (layers.softmax_loss, fast_layers.softmax_loss_fast):
+        loss, dx = loss_function(x, np.array([0]), label_smoothing=0.3)
+        assert loss == pytest.approx(0.1 * 2 * size + 0.1 * size, rel=1e-6)
+        assert_close(dx, np.array([[0.2, -0.1, -0.1]], dtype), scale=1.0)
+
+
+BATCH_NORMS = {
+    name: case for name, case in LAYERS.items() if "batchnorm" in name and "train" in name
+}
+
+
+def normalised(case, x, rng):
+    """Return output, gradients and options of a batch normalisation of x, and its weights."""
+    gamma, beta = rng.standard_normal((2, x.shape[1])).astype(x.dtype)
+    options = copy.deepcopy(case.options)
+    out, cache = case.forward(x, gamma, beta, *options)
+    dout = rng.standard_normal(x.shape).astype(x.dtype)
+    return out, dout, case.gradients(dout, cache), options[0], beta
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 12345.678])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BATCH_NORMS)
+def test_batch_norm_maps_constant_columns_to_the_shift(name, dtype, value, backend_name, rng):
+    shape = (37, 3, 5, 7) if "spatial" in name else (301, 3)
+    x = rng.standard_normal(shape).astype(dtype)
+    x[:, 1] = value
+    out, _, gradients, option, beta = normalised(BATCH_NORMS[name], x, rng)
+    # Rounding of the mean, relative to the value, is magnified by 1 / sqrt(eps).
+    assert np.abs(out[:, 1] - beta[1]).max() <= 2000 * np.finfo(dtype).eps * max(abs(value), 1)
+    for gradient in gradients:
+        assert np.isfinite(gradient).all()
+    assert_close(option["running_mean"][1], np.asarray(0.1 * value, dtype), scale=max(value, 1))
+    assert abs(option["running_var"][1]) <= 1e-6 * max(value**2, 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", BATCH_NORMS)
+def test_batch_norm_of_one_number_for_each_channel(name, dtype, backend_name, rng):
+    shape = (1, 3, 1, 1) if "spatial" in name else (1, 3)
+    x = (1000 * rng.standard_normal(shape)).astype(dtype)
+    out, dout, gradients, option, beta = normalised(BATCH_NORMS[name], x, rng)
+    dx, dgamma, dbeta = gradients
+    np.testing.assert_array_equal(out.reshape(3), beta)
+    np.testing.assert_array_equal(dx, np.zeros_like(x))
+    np.testing.assert_array_equal(dgamma, np.zeros(3))
+    np.testing.assert_array_equal(dbeta, dout.reshape(3))
+    np.testing.assert_array_equal(option["running_var"], np.zeros(3))
+    assert_close(option["running_mean"], 0.1 * x.reshape(3))
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_whole_run_gives_the_same_bits_on_any_number_of_threads(dtype, replace, backend_name):
+    outcomes = []
+    previous = fast_layers.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            fast_layers.set_num_threads(number)
+            np.random.seed(7)
+            model = ConvNet(
+                "conv16-conv16-pool-fc20-fc3", SHAPE, "batchnorm", 0.8, reg=0.01, dtype=dtype
+            )
+            solver = Solver(
+                model, images(dtype=dtype), "adam", batch_size=25, num_epochs=4, replace=replace,
+                verbose=False,
+            )  # fmt: skip
+            solver.train()
+            outcomes.append(outcome(solver))
+    finally:
+        fast_layers.set_num_threads(previous)
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert len(set(outcomes[0]["loss_history"])) == 8
+
+
+def test_fast_layers_are_among_those_tried():
+    assert set(BATCH_NORMS) & set(FAST_LAYERS)

@@ -249,7 +249,7 @@ def _batchnorm(kind: str) -> Callable[..., list[Any]]:
     """Return the builder of the counterpart of a batch normalisation."""
 
     def build(nn: Any, gamma: np.ndarray, beta: np.ndarray, param: dict[str, Any]) -> list[Any]:
-        momentum = 1 - param.get("momentum", 0.9)
+        momentum = round(1 - param.get("momentum", 0.9), 12)  # 0.1, not 0.09999999999999998
         return [getattr(nn, kind)(gamma.size, eps=param.get("eps", 1e-5), momentum=momentum)]
 
     return build

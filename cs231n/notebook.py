@@ -27,6 +27,7 @@ from cs231n.vis_utils import COLORS
 __all__ = [
     "CheckError",
     "check",
+    "class_names",
     "compare_times",
     "finish",
     "is_short",
@@ -130,7 +131,7 @@ def load_data(
         X_train, y_train, X_val, y_val, X_test, y_test as `data_utils.get_CIFAR10_data` gives them.
     """
     sizes = num_training, num_validation, num_test
-    if not is_short() and _has_cifar10():
+    if _takes_cifar10():
         name, data = "CIFAR-10", data_utils.get_CIFAR10_data(*sizes)
     else:
         most = _SHORT_SIZES if is_short() else _BUILTIN_SIZES
@@ -141,6 +142,16 @@ def load_data(
         f" and {len(data['X_test'])} test images"
     )
     return data
+
+
+def class_names() -> tuple[str, ...]:
+    """Return the names of the classes of the data that `load_data` loads."""
+    return data_utils.CIFAR10_CLASSES if _takes_cifar10() else data_utils.BUILTIN_CLASSES
+
+
+def _takes_cifar10() -> bool:
+    """Tell whether the data are CIFAR-10, for which a run must be a full one."""
+    return not is_short() and _has_cifar10()
 
 
 def _has_cifar10() -> bool:

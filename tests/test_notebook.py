@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cs231n import notebook
+from cs231n.data_utils import BUILTIN_CLASSES, CIFAR10_CLASSES
 
 
 @pytest.fixture
@@ -139,3 +140,12 @@ def test_progress_hands_everything_through_and_leaves_standard_error_alone(capsy
     written = capsys.readouterr()
     assert "letters: 100%" in written.out
     assert written.err == ""
+
+
+@pytest.mark.parametrize("short", ["", "1"])
+@pytest.mark.parametrize("there", [True, False])
+def test_the_names_are_those_of_the_classes_of_the_data(monkeypatch, there, short):
+    monkeypatch.setenv("CS231N_SHORT", short)
+    monkeypatch.setattr(notebook, "_has_cifar10", lambda: there)
+    expected = CIFAR10_CLASSES if there and not short else BUILTIN_CLASSES
+    assert notebook.class_names() == expected

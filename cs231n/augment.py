@@ -155,6 +155,7 @@ def mirrored_scores(model: Any, X: np.ndarray, batch_size: int = 100) -> np.ndar
         If X does not have four axes, there are no images or batch_size is no integer >= 1.
     """
     where = "mirrored_scores"
+    checks.attributes(where, "model", model, "loss")
     X = _images(where, X)
     if len(X) == 0:
         raise ValueError(f"{where}: X has shape {X.shape}; expected at least one image")
@@ -165,7 +166,7 @@ def mirrored_scores(model: Any, X: np.ndarray, batch_size: int = 100) -> np.ndar
 
 def _images(where: str, X: Any) -> np.ndarray:
     """Return X as an array of shape (N, C, H, W)."""
-    X = np.asarray(X)
+    X = checks.real_array(where, "X", X)
     checks.shapes(where, X=(X, "N C H W"))
     return X
 

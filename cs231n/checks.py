@@ -16,6 +16,7 @@ OH, OW height and width of an output map
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import os
@@ -27,26 +28,33 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "any_array",
+    "attributes",
     "bn_options",
     "cache",
     "choice",
     "eps",
     "exact_shape",
     "float_arrays",
+    "float_dtype",
+    "function",
     "groups",
     "image_shape",
     "integer",
     "keep_dtype",
     "labels",
+    "mapping",
     "mode",
     "not_float_error",
     "number",
     "option",
     "options",
     "path",
+    "real_array",
     "regular_file",
     "rows",
     "same_shape",
+    "sequence",
     "shapes",
     "upstream",
     "window_error",
@@ -60,6 +68,7 @@ _WORDS = {
     "F": "filters",
 }
 _REQUIRED = object()
+MOST = 2**31 - 1  # of sizes and counts: no array is as long, and C takes it
 
 
 def float_arrays(where: str, **arrays: Any) -> list[np.ndarray]:
@@ -76,16 +85,29 @@ def float_arrays(where: str, **arrays: Any) -> list[np.ndarray]:
 
 def _as_array(where: str, name: str, value: Any) -> np.ndarray:
     """Return value as an array of float32, float64, integers or booleans in native byte order."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: {name} is not a rectangular array ({error})") from error
+    array = any_array(where, name, value)
     if array.dtype.kind not in "biu" and array.dtype.name not in ("float32", "float64"):
         raise TypeError(
             f"{where}: {name} has dtype {array.dtype}; expected float32, float64 or integers"
             f" (convert it with {name}.astype(np.float32))"
         )
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def any_array(where: str, name: str, value: Any) -> np.ndarray:
+    """Return value as an array of any dtype; a ValueError where its rows differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {name} is not a rectangular array ({error})") from error
+
+
+def real_array(where: str, name: str, value: Any) -> np.ndarray:
+    """Return value as an array of integers, booleans or floats of any size."""
+    array = any_array(where, name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{where}: {name} has dtype {array.dtype}; expected real numbers")
+    return array
 
 
 def shapes(where: str, **specs: tuple[np.ndarray, str]) -> dict[str, int]:
@@ -137,7 +159,7 @@ def _disagreement(
 
 def labels(where: str, y: Any, N: int, C: int) -> np.ndarray:
     """Return y (N,) as an integer array whose values lie in [0, C)."""
-    y = np.asarray(y)
+    y = any_array(where, "y", y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"{where}: y has dtype {y.dtype}; expected integers (class labels)")
     if y.shape != (N,):
@@ -217,6 +239,13 @@ def options(where: str, name: str, found: Any) -> MutableMapping[str, Any]:
     raise TypeError(f"{where}: {name} is a {type(found).__name__}; expected a dict of options")
 
 
+def mapping(where: str, name: str, found: Any) -> Mapping[str, Any]:
+    """Return a dict, or what reads like one; a TypeError where it is none."""
+    if isinstance(found, Mapping):
+        return found
+    raise TypeError(f"{where}: {name} is a {type(found).__name__}; expected a dict")
+
+
 def option(
     where: str,
     found: Mapping[str, Any],
@@ -235,8 +264,8 @@ def option(
     )
 
 
-def integer(where: str, name: str, value: Any, least: int) -> int:
-    """Return value as an int of at least ``least``."""
+def integer(where: str, name: str, value: Any, least: int, most: float = MOST) -> int:
+    """Return value as an int from ``least`` to ``most``."""
     try:
         whole = operator.index(value)
     except TypeError:
@@ -245,6 +274,8 @@ def integer(where: str, name: str, value: Any, least: int) -> int:
         ) from None
     if whole < least:
         raise ValueError(f"{where}: {name} is {whole}; expected an integer >= {least}")
+    if whole > most:
+        raise ValueError(f"{where}: {name} is {whole}; expected an integer <= {most}")
     return whole
 
 
@@ -263,6 +294,8 @@ def number(
     expected = f"a number in {'(' if low_open else '['}{low}, {high}]"
     try:
         result = float(value) if not isinstance(value, str) else None
+    except OverflowError:
+        result = math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         result = None
     if result is None:
@@ -276,8 +309,9 @@ def number(
 
 def choice(where: str, name: str, value: Any, known: Collection[Any]) -> Any:
     """Return value, one of the known ones."""
-    if value in known:
-        return value
+    with contextlib.suppress(TypeError, ValueError):  # a list has no hash, an array no truth
+        if value in known:
+            return value
     text = [repr(item) for item in known]
     listed = text[0] if len(text) == 1 else f"{', '.join(text[:-1])} or {text[-1]}"
     raise ValueError(f"{where}: {name} is {value!r}; expected {listed}")
@@ -287,6 +321,45 @@ def mode(where: str, found: Mapping[str, Any]) -> str:
     """Return the required option 'mode', which is 'train' or 'test'."""
     value = option(where, found, "mode", ("mode",))
     return str(choice(where, "mode", value, ("train", "test")))
+
+
+def float_dtype(where: str, value: Any, known: Collection[str] = ()) -> np.dtype[Any]:
+    """Return the argument 'dtype' as a dtype of floats, one of the known names if there are any."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError as error:
+        raise TypeError(f"{where}: dtype is {value!r}; expected np.float32 or the like") from error
+    if known:
+        choice(where, "dtype", dtype.name, known)
+    elif dtype.kind != "f":
+        raise TypeError(f"{where}: dtype is {dtype}; expected a float type such as np.float32")
+    return dtype
+
+
+def sequence(where: str, name: str, value: Any) -> list[Any]:
+    """Return the items of a list, a tuple or the like."""
+    try:
+        return list(value)
+    except TypeError as error:
+        raise TypeError(
+            f"{where}: {name} is a {type(value).__name__}; expected a sequence"
+        ) from error
+
+
+def function(where: str, name: str, value: Any) -> None:
+    """Raise a TypeError for what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{where}: {name} is a {type(value).__name__}; expected a function")
+
+
+def attributes(where: str, name: str, value: Any, *needed: str) -> None:
+    """Raise a TypeError for an object without the needed attributes."""
+    missing = [attribute for attribute in needed if not hasattr(value, attribute)]
+    if missing:
+        raise TypeError(
+            f"{where}: {name} is a {type(value).__name__} without {' and '.join(missing)};"
+            f" expected an object with {', '.join(needed)}"
+        )
 
 
 def rows(where: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ running anything. Nothing here downloads unless `download_cifar10` is called.
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,8 +131,8 @@ def get_CIFAR10_data(  # noqa: N802
     num_training = checks.integer(where, "num_training", num_training, least=1)
     num_validation = checks.integer(where, "num_validation", num_validation, least=0)
     num_test = checks.integer(where, "num_test", num_test, least=0)
-    dtype = _float_dtype(where, dtype)
-    folder = find_cifar10(cifar10_dir)
+    dtype = checks.float_dtype(where, dtype)
+    folder = _folder(where, cifar10_dir)
     X, y = _load_images(where, folder, TRAINING_BATCHES, num_training + num_validation, dtype)
     X_test, y_test = _load_images(where, folder, TEST_BATCHES, num_test, dtype)
     if subtract_mean:
@@ -166,7 +167,7 @@ def cifar10_mean_image(
     where = "cifar10_mean_image"
     num_training = checks.integer(where, "num_training", num_training, least=1)
     X, _ = _load_images(
-        where, find_cifar10(cifar10_dir), TRAINING_BATCHES, num_training, np.dtype(np.uint8)
+        where, _folder(where, cifar10_dir), TRAINING_BATCHES, num_training, np.dtype(np.uint8)
     )
     return _mean_image(X)
 
@@ -195,7 +196,7 @@ def load_CIFAR10(ROOT: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     FileNotFoundError, DataError
         As `get_CIFAR10_data`.
     """
-    folder = find_cifar10(ROOT)
+    folder = find_cifar10(checks.path("load_CIFAR10", "ROOT", ROOT))
     return (
         *_channels_last([_read_batch(folder / name) for name in TRAINING_BATCHES]),
         *_channels_last([_read_batch(folder / name) for name in TEST_BATCHES]),
@@ -222,7 +223,7 @@ def load_CIFAR_batch(filename: PathLike) -> tuple[np.ndarray, np.ndarray]:  # no
     FileNotFoundError, DataError
         As `get_CIFAR10_data`.
     """
-    return _channels_last([_read_batch(Path(filename).expanduser())])
+    return _channels_last([_read_batch(checks.path("load_CIFAR_batch", "filename", filename))])
 
 
 def get_builtin_data(
@@ -267,8 +268,8 @@ def get_builtin_data(
         "val": checks.integer(where, "num_validation", num_validation, least=0),
         "test": checks.integer(where, "num_test", num_test, least=0),
     }
-    seed = checks.integer(where, "seed", seed, least=0)
-    dtype = _float_dtype(where, dtype)
+    seed = checks.integer(where, "seed", seed, least=0, most=math.inf)
+    dtype = checks.float_dtype(where, dtype)
     data = {}
     for part, (name, size) in enumerate(sizes.items()):
         data[f"X_{name}"], data[f"y_{name}"] = draw_glyphs(size, seed, part, dtype)
@@ -291,7 +292,14 @@ def standardize(data: dict[str, np.ndarray]) -> np.ndarray:
     -------
     ndarray of shape (C,)
         The deviations, float64; 1 for a channel that is the same everywhere.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the images are missing, no floats (N, C, H, W) with N >= 1, or read-only.
     """
+    for name in ("X_train", "X_val", "X_test"):
+        _check_changeable("standardize", data, name)
     X = data["X_train"]
     starts = range(0, len(X), BLOCK)
     mean = X.mean(axis=(0, 2, 3), dtype=np.float64)[:, None, None]
@@ -301,6 +309,22 @@ def standardize(data: dict[str, np.ndarray]) -> np.ndarray:
     for name in ("X_train", "X_val", "X_test"):
         data[name] /= deviation[:, None, None].astype(data[name].dtype)
     return deviation
+
+
+def _check_changeable(where: str, data: Any, name: str) -> None:
+    """Raise unless data holds images of this name that can be divided in place."""
+    images = checks.option(where, checks.mapping(where, "data", data), name, (name,))
+    if not isinstance(images, np.ndarray) or images.dtype.kind != "f":
+        raise TypeError(f"{where}: {name} is no array of floats; expected images (N, C, H, W)")
+    sizes = checks.shapes(where, **{name: (images, "N C H W")})
+    if not images.flags.writeable or (name == "X_train" and 0 in sizes.values()):
+        raise ValueError(
+            f"{where}: {name} {images.shape} is read-only or empty; expected images (N, C, H, W)"
+        )
+    if sizes["C"] != data["X_train"].shape[1]:
+        raise ValueError(
+            f"{where}: {name} has {sizes['C']} channels but X_train {data['X_train'].shape[1]}"
+        )
 
 
 def load_tiny_imagenet(
@@ -331,8 +355,8 @@ def load_tiny_imagenet(
     ValueError
         If a table or an image is broken; names the file.
     """
-    dtype = _float_dtype("load_tiny_imagenet", dtype)
-    root = Path(path).expanduser()
+    dtype = checks.float_dtype("load_tiny_imagenet", dtype)
+    root = checks.path("load_tiny_imagenet", "path", path)
     wnids = imagenet.read_wnids(root)
     X_train, y_train = imagenet.read_training(root, wnids, dtype)
     X_val, y_val = imagenet.read_validation(root, wnids, dtype)
@@ -405,12 +429,11 @@ def _find_imagenet_val() -> Path:
     )
 
 
-def _float_dtype(where: str, dtype: DTypeLike) -> np.dtype:
-    """Return the dtype, which must be a float one: images are centred."""
-    dtype = np.dtype(dtype)
-    if dtype.kind != "f":
-        raise TypeError(f"{where}: dtype is {dtype}; expected a float type such as np.float32")
-    return dtype
+def _folder(where: str, cifar10_dir: PathLike | None) -> Path:
+    """Return the folder of batches: the named one, else the first found."""
+    if cifar10_dir is not None:
+        cifar10_dir = checks.path(where, "cifar10_dir", cifar10_dir)
+    return find_cifar10(cifar10_dir)
 
 
 def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:

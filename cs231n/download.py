@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cs231n import checks
 from cs231n.cifar10_files import FOLDER, MD5, data_folders, find_cifar10, md5
 from cs231n.safe_pickle import DataError
 
@@ -96,7 +97,9 @@ def download_cifar10(
     OSError
         If the folder cannot be written; names it.
     """
-    root = Path(folder).expanduser() if folder is not None else _default_folder()
+    where = "download_cifar10"
+    root = checks.path(where, "folder", folder) if folder is not None else _default_folder()
+    urls = [urls] if isinstance(urls, str) else checks.sequence(where, "urls", urls)
     target = root if root.name == FOLDER else root / FOLDER
     if _is_complete(target, member_md5):
         return target
@@ -160,7 +163,6 @@ def _fetch(scratch: Path, urls: Sequence[str], known_hash: str, progress: bool |
     """Try the addresses in turn, then once more, patiently, those for which that may help."""
     failures: dict[str, str] = {}
     again: list[str] = []
-    urls = (urls,) if isinstance(urls, str) else tuple(urls)
     for addresses, slow in ((urls, SLOW if len(urls) > 1 else 0), (again, 0)):
         for url in addresses:
             try:

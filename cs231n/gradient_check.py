@@ -9,6 +9,7 @@ The checker of whole layers is in `cs231n.layer_check`, and can be imported from
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,9 +36,11 @@ __all__ = [
 Index = tuple[int, ...]
 
 
-def _perturbable(where: str, name: str, x: Any, h: float) -> None:
-    """Raise unless x is an array whose entries may be moved by h in place."""
-    checks.number(where, "h", h, 0, low_open=True)
+def _perturbable(where: str, name: str, x: Any, h: float) -> float:
+    """Return h as a float; raise unless x is an array whose entries may be moved by h in place."""
+    h = checks.number(where, "h", h, 0, low_open=True)
+    if h == math.inf:
+        raise ValueError(f"{where}: h is {h}; expected a small number")
     if not isinstance(x, np.ndarray):
         raise TypeError(
             f"{where}: {name} is a {type(x).__name__}; expected an ndarray,"
@@ -50,10 +53,11 @@ def _perturbable(where: str, name: str, x: Any, h: float) -> None:
             f"{where}: {name} is read-only, but its entries must be moved in place;"
             f" pass a copy, {name}.copy(), to the function and to {where}"
         )
+    return h
 
 
 def _slope(
-    measure: Callable[[], Any], x: np.ndarray, index: Index, h: float, weight: Any = 1.0
+    where: str, measure: Callable[[], Any], x: np.ndarray, index: Index, h: float, weight: Any = 1.0
 ) -> float:
     """Return the central difference of sum(weight * measure()) as x[index] moves by h each way.
 
@@ -70,20 +74,25 @@ def _slope(
         x[index] = value
     if above == below:
         raise ValueError(
-            f"a step of h = {h:g} does not change the entry {value} at {index} in {x.dtype};"
-            f" expected a larger h, or float64"
+            f"{where}: a step of h = {h:g} does not change the entry {value} at {index} in"
+            f" {x.dtype}; expected a larger h, or float64"
         )
     step = 2 * h if x.dtype == np.float64 else above - below
     return float(np.sum((plus - minus) * weight)) / step
 
 
 def _gradient(
-    measure: Callable[[], Any], x: np.ndarray, h: float, weight: Any = 1.0, verbose: bool = False
+    where: str,
+    measure: Callable[[], Any],
+    x: np.ndarray,
+    h: float,
+    weight: Any = 1.0,
+    verbose: bool = False,
 ) -> np.ndarray:
     """Return the slope at each index, in the shape and dtype of x."""
     gradient = np.zeros_like(x)
     for index in np.ndindex(x.shape):
-        gradient[index] = _slope(measure, x, index, h, weight)
+        gradient[index] = _slope(where, measure, x, index, h, weight)
         if verbose:
             print(index, gradient[index])
     return gradient
@@ -148,8 +157,9 @@ def eval_numerical_gradient(
     array([2., 4.])
     """
     where = "eval_numerical_gradient"
-    _perturbable(where, "x", x, h)
-    return _gradient(lambda: _scalar(where, f(x)), x, h, verbose=verbose)
+    checks.function(where, "f", f)
+    h = _perturbable(where, "x", x, h)
+    return _gradient(where, lambda: _scalar(where, f(x)), x, h, verbose=verbose)
 
 
 def eval_numerical_gradient_array(
@@ -180,15 +190,16 @@ def eval_numerical_gradient_array(
         If x is read-only, df does not have the shape of f(x), or h is lost in the rounding of x.
     """
     where = "eval_numerical_gradient_array"
-    _perturbable(where, "x", x, h)
-    weight = np.array(df, dtype=np.float64)
+    checks.function(where, "f", f)
+    h = _perturbable(where, "x", x, h)
+    weight = checks.real_array(where, "df", df).astype(np.float64)
 
     def measure() -> np.ndarray:
         out = _output(where, f(x))
         checks.same_shape(where, "df", weight, "f(x)", out)
         return out
 
-    return _gradient(measure, x, h, weight)
+    return _gradient(where, measure, x, h, weight)
 
 
 def eval_numerical_gradient_blobs(
@@ -220,7 +231,10 @@ def eval_numerical_gradient_blobs(
         As `eval_numerical_gradient_array`.
     """
     where = "eval_numerical_gradient_blobs"
-    weight = np.array(output.diffs, dtype=np.float64)
+    checks.function(where, "f", f)
+    inputs = checks.sequence(where, "inputs", inputs)
+    checks.attributes(where, "output", output, "diffs")
+    weight = checks.real_array(where, "output.diffs", output.diffs).astype(np.float64)
 
     def measure() -> np.ndarray:
         f(*inputs, output)
@@ -229,8 +243,9 @@ def eval_numerical_gradient_blobs(
         return out
 
     for number, blob in enumerate(inputs):
-        _perturbable(where, f"inputs[{number}].vals", blob.vals, h)
-    return [_gradient(measure, blob.vals, h, weight) for blob in inputs]
+        checks.attributes(where, f"inputs[{number}]", blob, "vals")
+        h = _perturbable(where, f"inputs[{number}].vals", blob.vals, h)
+    return [_gradient(where, measure, blob.vals, h, weight) for blob in inputs]
 
 
 def eval_numerical_gradient_net(
@@ -255,6 +270,7 @@ def eval_numerical_gradient_net(
     TypeError, ValueError
         As `eval_numerical_gradient_array`.
     """
+    checks.attributes("eval_numerical_gradient_net", "net", net, "forward")
     return eval_numerical_gradient_blobs(lambda *blobs: net.forward(), inputs, output, h=h)
 
 
@@ -299,8 +315,9 @@ def grad_check_sparse(
         is lost in the rounding of x.
     """
     where = "grad_check_sparse"
-    _perturbable(where, "x", x, h)
-    analytic_grad = np.asarray(analytic_grad)
+    checks.function(where, "f", f)
+    h = _perturbable(where, "x", x, h)
+    analytic_grad = checks.real_array(where, "analytic_grad", analytic_grad)
     if analytic_grad.shape != x.shape:
         raise ValueError(
             f"{where}: analytic_grad has shape {analytic_grad.shape}; expected {x.shape},"
@@ -310,7 +327,7 @@ def grad_check_sparse(
     errors = []
     for _ in range(checks.integer(where, "num_checks", num_checks, 0) if x.size else 0):
         index = tuple(int(draw(size)) for size in x.shape)
-        numeric = _slope(lambda: _scalar(where, f(x)), x, index, h)
+        numeric = _slope(where, lambda: _scalar(where, f(x)), x, index, h)
         analytic = analytic_grad[index]
         error = rel_error(numeric, analytic)
         errors.append(error)

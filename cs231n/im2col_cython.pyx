@@ -72,6 +72,7 @@ def col2im_cython(cols, N, C, H, W, field_height, field_width, padding, stride):
     where = "col2im_cython"
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, field_height, field_width, stride, padding)
+    N, C, H, W = checks.image_shape(where, "(N, C, H, W)", (N, C, H, W))
     OH, OW = window.output_size(where, H, W)
     rows = C * window.HH * window.WW
     checks.exact_shape(where, "cols", cols, (rows, OH * OW * N))

@@ -82,8 +82,8 @@ def preprocess_image(img: np.ndarray) -> np.ndarray:
     ValueError
         If the last axis does not have three channels.
     """
-    _check_channels_last("preprocess_image", img)
-    return (np.asarray(img, np.float32) / 255 - SQUEEZENET_MEAN) / SQUEEZENET_STD
+    img = _channels_last("preprocess_image", img)
+    return (img.astype(np.float32) / 255 - SQUEEZENET_MEAN) / SQUEEZENET_STD
 
 
 def deprocess_image(img: np.ndarray, rescale: bool = False) -> np.ndarray:
@@ -106,8 +106,7 @@ def deprocess_image(img: np.ndarray, rescale: bool = False) -> np.ndarray:
     ValueError
         If the last axis does not have three channels.
     """
-    _check_channels_last("deprocess_image", img)
-    img = np.asarray(img) * SQUEEZENET_STD + SQUEEZENET_MEAN
+    img = _channels_last("deprocess_image", img) * SQUEEZENET_STD + SQUEEZENET_MEAN
     if rescale and img.size:
         # A flat image stays flat: rounding errors are not worth the whole range.
         img = (img - img.min()) / max(img.max() - img.min(), 1e-3)
@@ -150,11 +149,12 @@ def load_image(filename: str | os.PathLike[str], size: int | None = None) -> np.
     return np.array(picture)
 
 
-def _check_channels_last(where: str, img: np.ndarray) -> None:
-    """Images here end in their three channels."""
-    shape = np.shape(img)
-    if len(shape) < 3 or shape[-1] != 3:
-        raise ValueError(f"{where}: img has shape {shape}; expected (H, W, 3)")
+def _channels_last(where: str, img: np.ndarray) -> np.ndarray:
+    """Return images, which here end in their three channels."""
+    img = checks.real_array(where, "img", img)
+    if img.ndim < 3 or img.shape[-1] != 3:
+        raise ValueError(f"{where}: img has shape {img.shape}; expected (H, W, 3)")
+    return img
 
 
 def _open(name: str) -> Image:

@@ -458,6 +458,9 @@ def check_layer(
     (False, 'x', (0, 1))
     """
     where = "check_layer"
+    checks.function(where, "forward", forward)
+    if backward is not None:
+        checks.function(where, "backward", backward)
     names = _argument_names(where, forward, 1 + len(weights), names)
     arrays = [_float_copy(where, name, array) for name, array in zip(names, (x, *weights))]
     eps = _eps(arrays)
@@ -474,11 +477,19 @@ def check_layer(
         h,
         tolerance,
         checks.integer(where, "directions", directions, 1),
-        np.random.default_rng(231 if rng is None else rng),
+        _generator(where, rng),
     )
     if verbose:
         print(report)
     return report
+
+
+def _generator(where: str, rng: Any) -> np.random.Generator:
+    """Return a generator: the one given, or one from a seed."""
+    try:
+        return np.random.default_rng(231 if rng is None else rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: rng is {rng!r}; expected a Generator or a seed") from error
 
 
 def _argument_names(
@@ -502,7 +513,7 @@ def _argument_names(
 
 def _float_copy(where: str, name: str, value: Any) -> np.ndarray:
     """Return a copy of an array of finite floats."""
-    array = np.array(value, order="K")
+    array = checks.any_array(where, name, value).copy(order="K")
     if array.dtype.kind != "f":
         raise checks.not_float_error(where, name, array.dtype)
     if not np.all(np.isfinite(array)):

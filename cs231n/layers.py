@@ -606,13 +606,21 @@ def dropout_forward(
     p = checks.option(where, dropout_param, "p", ("p", "mode", "seed", "rng"))
     p = checks.number(where, "p", p, 0, 1, low_open=True)
     if dropout_param.get("seed") is not None:
-        np.random.seed(dropout_param["seed"])
+        _seed(where, dropout_param["seed"])
     if mode == "test":
         return x.copy(), DropoutCache(None, x.shape, x.dtype)
     rng = dropout_param.get("rng")
     draw = np.random.rand(*x.shape) if rng is None else rng.random(x.shape)
     mask = np.less(draw, p).astype(x.dtype) / p
     return x * mask, DropoutCache(mask, x.shape, x.dtype)
+
+
+def _seed(where: str, seed: Any) -> None:
+    """Seed NumPy's global generator."""
+    try:
+        np.random.seed(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: seed is {seed!r}; expected 0 to 2**32 - 1") from error
 
 
 def dropout_backward(dout: np.ndarray, cache: DropoutCache) -> np.ndarray:

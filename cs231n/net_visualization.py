@@ -198,7 +198,9 @@ def create_class_visualization(
     max_jitter = checks.integer(where, "max_jitter", max_jitter, least=0)
     rng = np.random.default_rng(231) if rng is None else rng
     slope, targets = _slope(where, model), np.atleast_1d(target_y)
-    images = _start(where, start, (len(targets), *shape), rng).astype(model.dtype)
+    images = _start(
+        where, start, (len(targets), *checks.sequence(where, "shape", shape)), rng
+    ).astype(model.dtype)
     clip = _clipper(where, bounds, images)
     for step in range(num_iterations):
         shift = rng.integers(-max_jitter, max_jitter, size=2, endpoint=True)

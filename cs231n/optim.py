@@ -259,11 +259,16 @@ def clip_gradients(grads: Mapping[str, np.ndarray], max_norm: float) -> dict[str
     ----------
     Pascanu, Mikolov and Bengio, On the Difficulty of Training Recurrent Neural Networks, ICML 2013.
     """
-    max_norm = checks.number("clip_gradients", "max_norm", max_norm, 0, low_open=True)
+    where = "clip_gradients"
+    max_norm = checks.number(where, "max_norm", max_norm, 0, low_open=True)
+    grads = {
+        name: checks.float_arrays(where, **{f"grads[{name!r}]": dw})[0]
+        for name, dw in checks.mapping(where, "grads", grads).items()
+    }
     # In float64: the squares of large float32 numbers would overflow.
     norm = math.hypot(*(np.linalg.norm(dw.astype(np.float64)) for dw in grads.values()))
     if norm <= max_norm:
-        return dict(grads)
+        return grads
     return {name: dw * (max_norm / norm) for name, dw in grads.items()}
 
 

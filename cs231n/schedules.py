@@ -35,7 +35,7 @@ def constant(progress: Any) -> Any:
     factor : float or ndarray
         1 everywhere.
     """
-    return np.ones(np.shape(progress))[()]
+    return np.ones(checks.real_array("constant", "progress", progress).shape)[()]
 
 
 def step(progress: Any, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) -> Any:
@@ -60,10 +60,13 @@ def step(progress: Any, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) 
     ValueError, TypeError
         If a place is not in [0, 1], the places do not ascend or the factor is negative.
     """
-    places = [checks.number("step", "at", place, 0, 1) for place in at]
+    places = [
+        checks.number("step", "at", place, 0, 1) for place in checks.sequence("step", "at", at)
+    ]
     if places != sorted(places):
         raise ValueError(f"step: at is {places}; expected places in ascending order")
     drop = checks.number("step", "factor", factor, 0)
+    progress = checks.real_array("step", "progress", progress)
     return drop ** np.searchsorted(places, progress, side="right").astype(float)
 
 
@@ -95,6 +98,7 @@ def cosine(progress: Any, warmup: float = 0.0, final: float = 0.0) -> Any:
     """
     warmup = checks.number("cosine", "warmup", warmup, 0, 1)
     final = checks.number("cosine", "final", final, 0, 1)
+    progress = checks.real_array("cosine", "progress", progress)
     rise = np.interp(progress, [0, warmup], [0, 1])  # 1 after the warm-up
     q = np.interp(progress, [warmup, 1], [0, 1])  # 0 until its end
     return rise * (final + (1 - final) * (1 + np.cos(np.pi * q)) / 2)
@@ -134,4 +138,5 @@ def one_cycle(progress: Any, peak: float = 0.3, start: float = 0.04, final: floa
     peak = checks.number("one_cycle", "peak", peak, 0, 1)
     start = checks.number("one_cycle", "start", start, 0, 1)
     final = checks.number("one_cycle", "final", final, 0, 1)
+    progress = checks.real_array("one_cycle", "progress", progress)
     return np.interp(progress, [0, peak, 1], [start, 1, final])

@@ -144,10 +144,11 @@ class Solver:
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
+        checks.attributes("Solver", "model", model, "params", "loss")
         self.model = model
         self.X_train, self.y_train, self.X_val, self.y_val = _checked_data(data)
         self.update_rule = _checked_rule(update_rule)
-        self.optim_config = dict(optim_config or {})
+        self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
         if isinstance(update_rule, str):
             optim.hyperparameters(update_rule, dict(self.optim_config))  # wrong ones fail here
         self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
@@ -511,15 +512,14 @@ def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
 
 def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return X_train, y_train, X_val and y_val, which have as many labels as samples."""
-    if not isinstance(data, Mapping):
-        raise TypeError(f"Solver: data is a {type(data).__name__}; expected a dict of arrays")
+    checks.mapping("Solver", "data", data)
     missing = [name for name in _SPLITS if name not in data]
     if missing:
         raise ValueError(
             f"Solver: data lacks {', '.join(missing)}; found {sorted(map(str, data))},"
             f" expected {', '.join(_SPLITS)}"
         )
-    arrays = [np.asarray(data[name]) for name in _SPLITS]
+    arrays = [checks.any_array("Solver", name, data[name]) for name in _SPLITS]
     for X, y, split in zip(arrays[::2], arrays[1::2], ("train", "val")):
         if X.ndim == 0 or y.ndim != 1 or len(X) != len(y) or len(X) == 0:
             raise ValueError(
@@ -531,7 +531,7 @@ def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
     """Return the update rule, a known name or a function."""
-    if callable(update_rule) or update_rule in optim.RULES:
+    if callable(update_rule) or (isinstance(update_rule, str) and update_rule in optim.RULES):
         return update_rule
     known = ", ".join(sorted(optim.RULES))
     raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")

@@ -36,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     OSError
         If the file cannot be written.
     """
-    target = Path(path)
+    target = _named("replacing", path)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -63,9 +63,17 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def npz_path(path: str | os.PathLike[str]) -> Path:
+def _named(where: str, path: str | os.PathLike[str]) -> Path:
+    """Return a path that ends in the name of a file."""
+    found = checks.path(where, "path", path)
+    if not found.name:
+        raise ValueError(f"{where}: path is {os.fspath(path)!r}; expected the name of a file")
+    return found
+
+
+def npz_path(path: str | os.PathLike[str], where: str = "npz_path") -> Path:
     """Return the path with the ending `.npz`, which is added where it is missing."""
-    path = checks.path("npz_path", "path", path)
+    path = _named(where, path)
     return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 
@@ -91,10 +99,10 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
     OSError
         If the file cannot be written; an old one is then still there.
     """
-    for name, array in arrays.items():
-        if np.asarray(array).dtype.hasobject:
+    for name, array in checks.mapping("write_npz", "arrays", arrays).items():
+        if checks.any_array("write_npz", name, array).dtype.hasobject:
             raise TypeError(f"write_npz: {name} holds Python objects; expected numbers or text")
-    target = npz_path(path)
+    target = npz_path(path, "write_npz")
     # Any, for the stubs of savez take every keyword for its own option.
     named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     with replacing(target) as file:
@@ -121,7 +129,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     ValueError
         If the file is damaged, or holds anything but arrays of numbers or text.
     """
-    source = npz_path(path)
+    source = npz_path(path, "read_npz")
     try:
         with open_npz("read_npz", source) as archive:
             return {name: archive.array(name) for name in archive.names}

@@ -9,6 +9,7 @@ processors from our kernels meanwhile.  The compiled kernels therefore multiply 
 
 from __future__ import annotations
 
+import math
 import os
 
 from cs231n import checks
@@ -55,6 +56,6 @@ def set_num_threads(num_threads: int) -> int:
     """
     global _num_threads
     previous = _num_threads
-    wanted = checks.integer("set_num_threads", "num_threads", num_threads, least=1)
+    wanted = checks.integer("set_num_threads", "num_threads", num_threads, least=1, most=math.inf)
     _num_threads = min(wanted, _MOST)
     return previous

@@ -110,6 +110,7 @@ def vis_nn(rows: Sequence[Sequence[np.ndarray]], per_tile: bool = False) -> np.n
         If the images do not have one shape or the rows not one length, and as `visualize_grid`.
     """
     where = "vis_nn"
+    rows = [checks.sequence(where, "rows", row) for row in checks.sequence(where, "rows", rows)]
     lengths = sorted({len(row) for row in rows})
     if len(lengths) != 1:
         raise ValueError(f"{where}: rows have lengths {lengths}; expected rows of one length")
@@ -384,7 +385,7 @@ def plot_filters(
         If w has another number of axes or channels, or values that are not finite.
     """
     where = "plot_filters"
-    w = np.asarray(w)
+    w = checks.any_array(where, "w", w)
     if w.ndim != 4 or w.shape[1] not in (1, 3):
         raise ValueError(
             f"{where}: w has shape {w.shape}; expected (F, C, HH, WW) with 3 channels or 1,"

@@ -132,7 +132,10 @@ class FullyConnectedNet(Network):
                 self.dropout_param["seed"] = seed
         D = checks.integer(where, "input_dim", input_dim, least=1)
         self.input_shape = (D,)
-        hidden = [checks.integer(where, "hidden_dims", M, least=1) for M in hidden_dims]
+        hidden = [
+            checks.integer(where, "hidden_dims", M, least=1)
+            for M in checks.sequence(where, "hidden_dims", hidden_dims)
+        ]
         C = checks.integer(where, "num_classes", num_classes, least=1)
         draw = gaussian(checks.number(where, "weight_scale", weight_scale, low=0))
         self.num_layers = len(hidden) + 1

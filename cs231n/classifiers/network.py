@@ -56,8 +56,7 @@ class Network:
         self, reg: float = 0.0, dtype: Any = np.float32, label_smoothing: float = 0.0
     ) -> None:
         self._name = type(self).__name__
-        self.dtype = np.dtype(dtype)
-        checks.choice(self._name, "dtype", self.dtype.name, ("float32", "float64"))
+        self.dtype = checks.float_dtype(self._name, dtype, ("float32", "float64"))
         self.reg = checks.number(self._name, "reg", reg, low=0)
         self.label_smoothing = checks.number(self._name, "label_smoothing", label_smoothing, 0, 1)
         self.params: dict[str, np.ndarray] = {}

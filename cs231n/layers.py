@@ -455,7 +455,8 @@ def _normalise(
     x: np.ndarray, eps: float, axis: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return x with mean 0 and variance 1 along the axis, and mean, variance and deviation."""
-    mean = x.mean(axis=axis, keepdims=True)
+    # In float64: the division magnifies what rounding leaves of a constant column in float32.
+    mean = keep_dtype(x.mean(axis=axis, keepdims=True, dtype=np.float64), x)
     centred = x - mean
     var = (centred**2).mean(axis=axis, keepdims=True)
     std = np.sqrt(var + eps)

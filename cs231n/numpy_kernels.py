@@ -175,7 +175,7 @@ def batch_norm_forward(
     eps: float,
 ) -> None:
     """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel."""
-    x.mean(axis=(0, 2), out=mean)
+    mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     np.subtract(x, mean[:, None], out=out)
     var[...] = np.einsum("ncp,ncp->c", out, out) / (x.size / len(var))
     out *= (gamma / np.sqrt(var + eps))[:, None]
@@ -214,7 +214,7 @@ def group_norm_forward(
 ) -> None:
     """Write the output, mean and variance (N * G,) of x (N, C, pixels), normalised by groups."""
     rows = x.reshape(len(mean), -1)
-    rows.mean(axis=1, out=mean)
+    mean[...] = rows.mean(axis=1, dtype=np.float64)
     centred = rows - mean[:, None]
     var[...] = np.einsum("rk,rk->r", centred, centred) / rows.shape[1]
     centred /= np.sqrt(var + eps)[:, None]

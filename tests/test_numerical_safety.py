@@ -67,12 +67,13 @@ def test_batch_norm_maps_constant_columns_to_the_shift(name, dtype, value, backe
     x = rng.standard_normal(shape).astype(dtype)
     x[:, 1] = value
     out, _, gradients, option, beta = normalised(BATCH_NORMS[name], x, rng)
-    # Rounding of the mean, relative to the value, is magnified by 1 / sqrt(eps).
-    assert np.abs(out[:, 1] - beta[1]).max() <= 2000 * np.finfo(dtype).eps * max(abs(value), 1)
+    # Rounding of the mean would be magnified by 1 / sqrt(eps): of 12345.678 to an output of 1.
+    looser = 1000 if dtype == "float64" else 1  # float32 means are taken in float64, or exactly
+    assert_close(out[:, 1], np.broadcast_to(beta[1], out[:, 1].shape), looser, scale=1.0)
     for gradient in gradients:
         assert np.isfinite(gradient).all()
     assert_close(option["running_mean"][1], np.asarray(0.1 * value, dtype), scale=max(value, 1))
-    assert abs(option["running_var"][1]) <= 1e-6 * max(value**2, 1)
+    assert option["running_var"][1] < 1e-12
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_filters", "plot_history", "vis_grid", "vis_nn", "visualize_grid"]
+__all__ = ["plot_filters", "plot_graph", "plot_history", "vis_grid", "vis_nn", "visualize_grid"]
 
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -401,3 +401,74 @@ def plot_filters(
     axes.imshow(grid[..., 0] if w.shape[1] == 1 else grid, cmap="gray", vmin=0, vmax=1)
     axes.set_axis_off()
     return _finish(figure, title, path)
+
+
+def plot_graph(
+    nodes: Mapping[str, tuple[float, float]],
+    edges: Sequence[tuple[str, str]],
+    gradients: Mapping[str, str] | None = None,
+    title: str | None = None,
+    path: str | PathLike[str] | None = None,
+) -> Figure:
+    """Draw a computational graph: values flow along the edges, gradients flow back.
+
+    Parameters
+    ----------
+    nodes : mapping of str to tuple (column, row)
+        Where each node lies, row 0 at the top.  The name is what the node shows; formulas stand
+        between dollar signs.
+    edges : sequence of tuple (from, to)
+        Which node's value each node takes.
+    gradients : mapping of str to str, optional
+        What to write above a node, such as the gradient that arrives there.
+    title : str, optional
+        Heading of the figure.
+    path : str or path, optional
+        Where to save the figure; the ending (.png, .svg, .pdf) decides the format.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If an edge or a gradient belongs to no node.
+    """
+    gradients = gradients or {}
+    unknown = {*gradients, *(name for edge in edges for name in edge)} - set(nodes)
+    if unknown:
+        raise ValueError(
+            f"plot_graph: {', '.join(sorted(unknown))} are no nodes; expected some of"
+            f" {', '.join(nodes)}"
+        )
+    columns, rows = zip(*nodes.values())
+    width, height = max(columns) - min(columns) + 1, max(rows) - min(rows) + 1
+    figure = _new_figure(10, 10 * height / width)
+    axes = figure.subplots()
+    axes.set(xlim=(min(columns) - 0.5, max(columns) + 0.5), aspect="equal")
+    axes.set(ylim=(max(rows) + 0.5, min(rows) - 0.5))
+    axes.set_axis_off()
+    for edge in edges:
+        _draw_edge(axes, *(nodes[name] for name in edge))
+    box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": COLORS[0]}
+    for name, (column, row) in nodes.items():
+        axes.text(column, row, name, ha="center", va="center", fontsize=12, bbox=box)
+        above = gradients.get(name, "")
+        axes.text(column, row - 0.2, above, ha="center", va="bottom", fontsize=10, color=COLORS[1])
+    return _finish(figure, title, path)
+
+
+def _draw_edge(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw the way of a value, and dashed beside it the way of its gradient."""
+    ways = [(start, end, COLORS[0], "-"), (end, start, COLORS[1], "--")]
+    for tail, head, color, line in ways:
+        arrow = {
+            "arrowstyle": "->",
+            "color": color,
+            "linestyle": line,
+            "connectionstyle": "arc3,rad=-0.12",
+            "shrinkA": 22,
+            "shrinkB": 22,
+        }
+        axes.annotate("", xy=head, xytext=tail, arrowprops=arrow)

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cs231n.vis_utils import plot_filters, plot_history, vis_grid, vis_nn, visualize_grid
+from cs231n.vis_utils import (
+    plot_filters,
+    plot_graph,
+    plot_history,
+    vis_grid,
+    vis_nn,
+    visualize_grid,
+)
 
 
 def test_visualize_grid_scales_each_tile_and_pads_between_them(rng):
@@ -281,3 +288,22 @@ def test_nothing_global_is_touched():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def test_plot_graph_draws_nodes_and_both_ways_of_every_edge(tmp_path):
+    nodes = {"x": (0, 0), "$\\mu$": (1, 1), "c": (2, 0)}
+    edges = [("x", "$\\mu$"), ("x", "c"), ("$\\mu$", "c")]
+    figure = plot_graph(nodes, edges, {"c": "dc"}, title="a graph", path=tmp_path / "graph.png")
+    (axes,) = figure.axes
+    texts = {text.get_text(): text.get_position() for text in axes.texts if text.get_text()}
+    assert {name: texts[name] for name in nodes} == nodes
+    assert texts["dc"][0] == 2
+    arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    assert len(arrows) == 2 * len(edges)
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # row 0 is at the top
+    assert (tmp_path / "graph.png").stat().st_size > 1000
+
+
+def test_plot_graph_refuses_what_is_no_node():
+    with pytest.raises(ValueError, match="plot_graph: v, z are no nodes; expected some of x"):
+        plot_graph({"x": (0, 0)}, [("x", "z")], {"v": "dv"})

@@ -3,11 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 THREADS ?= 2
+SECONDS ?= 60
+READERS ?= npz network checkpoint batch imagenet image tar tar.gz tables
 KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean torture notebooks notebooks-run notebooks-test
+.PHONY: setup train test bench benchmarks check lint clean torture fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -53,6 +55,21 @@ check: setup
 # Kills training runs until there were at least so many kills, and compares what they end in.
 torture: setup
 	$(BIN)/python tests/torture.py --kills $(KILLS)
+
+# Fuzzes every reader of files for so many seconds each; a failure leaves its file in build/fuzz.
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	mkdir -p build/fuzz
+	cd build/fuzz && for reader in $(READERS); do \
+	    $(abspath $(BIN))/python $(CURDIR)/tests/fuzz.py $$reader $(SECONDS) || exit 1; done
+
+# Runs the kernels from eight Python threads under the thread sanitizer (gcc or clang), in a copy.
+sanitize-threads: setup
+	rm -rf build/tsan && mkdir -p build/tsan && git archive HEAD | tar -x -C build/tsan
+	cd build/tsan && CS231N_SANITIZE=thread $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+	cd build/tsan && env LD_PRELOAD=$$($(CC) -print-file-name=libtsan.so) PYTHONPATH=. \
+	    TSAN_OPTIONS="halt_on_error=1 report_signal_unsafe=0" OPENBLAS_NUM_THREADS=1 \
+	    $(abspath $(BIN))/python -m pytest -q -s tests/test_threads.py -k "different_kernels or eight"
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt

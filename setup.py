@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CHECKED = os.environ.get("CS231N_CHECKED") == "1"
-SANITIZE = os.environ.get("CS231N_SANITIZE") == "1"
+SANITIZE = os.environ.get("CS231N_SANITIZE", "")
 REQUIRED = os.environ.get("CS231N_REQUIRE_EXTENSION") == "1"
 
 DIRECTIVES = {
@@ -32,14 +32,18 @@ DIRECTIVES = {
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
 # The checks left out find nothing that the address sanitizer does not, and checks as calls instead
 # of code in place are slower but compile in seconds instead of minutes.
-SANITIZERS = [
-    "-fsanitize=address,undefined",
-    "-fno-sanitize=null,object-size,pointer-overflow",
-    "-fno-sanitize-recover=all",
-    "--param=asan-instrumentation-with-call-threshold=0",
-    "-g1",
-    "-O1",
-]
+SANITIZERS = {
+    "": [],
+    "1": [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize=null,object-size,pointer-overflow",
+        "-fno-sanitize-recover=all",
+        "--param=asan-instrumentation-with-call-threshold=0",
+        "-g1",
+        "-O1",
+    ],
+    "thread": ["-fsanitize=thread", "-g1", "-O1"],
+}
 
 
 class OptionalBuild(build_ext):
@@ -49,8 +53,8 @@ class OptionalBuild(build_ext):
         """Choose the flags of the compiler found."""
         if self.compiler.compiler_type != "msvc":
             for extension in self.extensions:
-                extension.extra_compile_args = FLAGS + (SANITIZERS if SANITIZE else [])
-                extension.extra_link_args = ["-pthread"] + (SANITIZERS[:1] if SANITIZE else [])
+                extension.extra_compile_args = FLAGS + SANITIZERS[SANITIZE]
+                extension.extra_link_args = ["-pthread", *SANITIZERS[SANITIZE][:1]]
         super().build_extensions()
 
     def build_extension(self, extension):

@@ -432,16 +432,11 @@ def plot_graph(
 
     Raises
     ------
-    ValueError
-        If an edge or a gradient belongs to no node.
+    ValueError, TypeError
+        If an edge or a gradient belongs to no node, or a place is no pair of numbers.
     """
-    gradients = gradients or {}
-    unknown = {*gradients, *(name for edge in edges for name in edge)} - set(nodes)
-    if unknown:
-        raise ValueError(
-            f"plot_graph: {', '.join(sorted(unknown))} are no nodes; expected some of"
-            f" {', '.join(nodes)}"
-        )
+    gradients = checks.mapping("plot_graph", "gradients", gradients or {})
+    nodes, edges = _checked_graph("plot_graph", nodes, edges, gradients)
     columns, rows = zip(*nodes.values())
     width, height = max(columns) - min(columns) + 1, max(rows) - min(rows) + 1
     figure = _new_figure(10, 10 * height / width)
@@ -457,6 +452,29 @@ def plot_graph(
         above = gradients.get(name, "")
         axes.text(column, row - 0.2, above, ha="center", va="bottom", fontsize=10, color=COLORS[1])
     return _finish(figure, title, path)
+
+
+def _checked_graph(
+    where: str, nodes: Any, edges: Any, gradients: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Any]]:
+    """Return the nodes with their places, and the edges, each a pair of nodes."""
+    places = {}
+    for name, place in checks.mapping(where, "nodes", nodes).items():
+        numbers = checks.sequence(where, f"nodes[{name!r}]", place)
+        places[name] = [checks.number(where, "place", number, -1e3, 1e3) for number in numbers]
+    pairs = [
+        checks.sequence(where, "edges", edge) for edge in checks.sequence(where, "edges", edges)
+    ]
+    if not places or any(len(pair) != 2 for pair in [*places.values(), *pairs]):
+        raise ValueError(f"{where}: found {nodes} and {edges}; expected nodes and pairs of them")
+    named = [*gradients, *(name for pair in pairs for name in pair)]
+    unknown = sorted({str(name) for name in named if str(name) not in places})
+    if unknown:
+        raise ValueError(
+            f"{where}: {', '.join(unknown)} are no nodes; expected some of"
+            f" {', '.join(map(str, places))}"
+        )
+    return places, pairs
 
 
 def _draw_edge(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -262,6 +262,10 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "storage.write_npz": lambda: {"path": PATH, "arrays": {"x": np.ones(2)}},
     "threads.set_num_threads": lambda: {"num_threads": 2},
     "vis_utils.plot_filters": partial(images, "w", shape=(2, 3, 4, 4)),
+    "vis_utils.plot_graph": lambda: {
+        "nodes": {"x": (0.0, 0.0), "f": (1.0, 0.0)}, "edges": [("x", "f")],
+        "gradients": {"x": "2"},
+    },
     "vis_utils.plot_history": lambda: {
         "history": types.SimpleNamespace(
             loss_history=[1.0, 0.5], train_acc_history=[0.5], val_acc_history=[0.5]

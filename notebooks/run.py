@@ -16,7 +16,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 FOLDER = Path(__file__).resolve().parent
 TIMEOUT = 3600  # seconds for one cell: a training run is one cell
@@ -55,7 +55,7 @@ def execute(path: Path, options: argparse.Namespace) -> str:
     )
     try:
         client.execute(env=environment(options.short))
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return f"FAILED\n{error}"
     warned = warnings_of(notebook)
     if options.in_place and not warned:

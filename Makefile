@@ -5,6 +5,7 @@ VENV ?= .venv
 THREADS ?= 2
 SECONDS ?= 60
 READERS ?= npz network checkpoint batch imagenet image tar tar.gz tables
+PROCESSES ?= auto
 KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
@@ -22,7 +23,7 @@ train: setup
 	$(BIN)/python -m cs231n train
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses $(PROCESSES)
 
 bench: setup
 	$(BIN)/python -m cs231n bench
@@ -30,6 +31,7 @@ bench: setup
 benchmarks: setup
 	$(BIN)/python benchmarks/kernels.py --threads $(THREADS)
 	$(BIN)/python benchmarks/step.py --threads $(THREADS)
+	$(BIN)/python benchmarks/epoch.py --threads $(THREADS) --dtype float32
 	$(BIN)/python benchmarks/scaling.py --threads $(THREADS)
 
 # Installs Jupyter and opens the notebooks.

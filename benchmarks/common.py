@@ -119,7 +119,12 @@ class Bench:
         roofs = {}
         if work is not None and self.threads == self._threads_of_roof:
             roofs = {"roof": self._roof(work, dtype)}
-        times = measure({**contest, **roofs}, self.rounds, self._clock)
+        self.show(title, dtype, measure({**contest, **roofs}, self.rounds, self._clock), work)
+
+    def show(
+        self, title: str, dtype: str, times: dict[str, Times], work: Work | None = None
+    ) -> None:
+        """Print a row of times and ratios, and the rate of the work done if it is given."""
         others = [name for name in self.competitors if name != "ours"]
         ratios = [_ratio(times.get(name), times["ours"]) for name in others]
         medians = [_milliseconds(times.get(name)) for name in self.competitors]

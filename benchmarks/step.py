@@ -31,10 +31,11 @@ class Training:
 
     def __call__(self, batch: np.ndarray) -> float:
         """Step once."""
-        loss, grads = self.model.loss(self._images[batch], self._labels[batch])
-        for name, w in self.model.params.items():
-            config = self._configs[name]
-            self.model.params[name] = fast_optim.update(self._rule, w, grads[name], config)
+        model, l2 = self.model, self.model.l2_strengths()
+        loss, grads = model.loss(self._images[batch], self._labels[batch], l2_gradient=False)
+        for name, w in model.params.items():
+            config, strength = self._configs[name], l2.get(name, 0.0)
+            model.params[name] = fast_optim.update(self._rule, w, grads[name], config, strength)
         return loss
 
     def scores(self, batch: np.ndarray) -> np.ndarray:
@@ -81,16 +82,24 @@ def torch_optimizer(torch: Any, net: Any, rule: str, reg: float) -> Any:
     return torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=True)
 
 
+def competitors(
+    bench: Bench, model: Network, rule: str, images: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """Return the network in training, by us and by PyTorch."""
+    trainings: dict[str, Any] = {"ours": Training(model, rule, images, labels)}
+    if bench.torch is not None:
+        for name, channels_last in (("torch", False), ("torch nhwc", True)):
+            trainings[name] = TorchTraining(bench.torch, trainings["ours"], rule, channels_last)
+    return trainings
+
+
 def compare_steps(bench: Bench, title: str, model: Network, rule: str, batch_size: int) -> None:
     """Compare the scores after some steps, and then time steps."""
     rng = np.random.default_rng(231)
     images = rng.standard_normal((_SAMPLES, 3, 32, 32)).astype(model.dtype)
     labels = rng.integers(10, size=_SAMPLES)
     batch = rng.integers(_SAMPLES, size=batch_size)
-    trainings: dict[str, Any] = {"ours": Training(model, rule, images, labels)}
-    if bench.torch is not None:
-        for name, channels_last in (("torch", False), ("torch nhwc", True)):
-            trainings[name] = TorchTraining(bench.torch, trainings["ours"], rule, channels_last)
+    trainings = competitors(bench, model, rule, images, labels)
 
     def after_steps(training: Any) -> Callable[[], np.ndarray]:
         def run() -> np.ndarray:

@@ -2,11 +2,11 @@
  *
  * Why not OpenMP: its runtime would have to be shipped, hangs in a forked child, and spins after
  * each region, which starves the threads of BLAS and PyTorch (and theirs starve ours).  Here a
- * worker spins for some tens of microseconds, then offers its processor to whoever wants it for a
- * few milliseconds, which lasts from kernel to kernel of a training step, and then sleeps: waking
- * a processor that sleeps costs more than a small kernel.  The caller always works too and waits
- * only for workers that have started, so a busy machine costs speed, never a stall.  While one
- * caller uses the pool, calls from other threads run on their own thread.
+ * worker spins for some tens of microseconds, then offers its processor to whoever wants it until
+ * two milliseconds are over, which lasts from kernel to kernel of a training step, and then sleeps:
+ * waking a processor that sleeps costs more than a small kernel.  The caller always works too and
+ * waits only for workers that have started, asleep if it takes long, so a busy machine costs speed,
+ * never a stall.  While one caller uses the pool, calls from other threads run on their own thread.
  */
 #include "parallel.h"
 
@@ -29,14 +29,15 @@ void parallel_run(task_fn task, const void *arg, ptrdiff_t tasks, int threads)
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
-/* About 0.1 ms and a few milliseconds. */
-enum { SPINS = 2000, YIELDS = 5000, MOST_WORKERS = 255 };
+enum { SPINS = 2000 /* about 0.1 ms */, AWAKE = 2000000 /* ns */, MOST_WORKERS = 255 };
 
 static struct {
     pthread_mutex_t user;  /* held by the caller whose job this is */
     pthread_mutex_t lock;  /* guards what follows, except the atomics */
-    pthread_cond_t wake;
+    pthread_cond_t wake;   /* workers wait here for a job */
+    pthread_cond_t idle;   /* the caller waits here for workers */
     int workers;           /* threads started so far */
     int seats;             /* workers that may still join the job; 0 when there is none */
     int joined;
@@ -45,10 +46,12 @@ static struct {
     ptrdiff_t tasks;
     atomic_ptrdiff_t next; /* the first task not yet taken */
     atomic_int active;     /* workers that joined and have not finished */
+    atomic_int waiting;    /* whether the caller sleeps until they have */
     atomic_uint jobs;      /* jobs so far: what a spinning worker watches */
 } pool = {.user = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
-          .wake = PTHREAD_COND_INITIALIZER};
+          .wake = PTHREAD_COND_INITIALIZER,
+          .idle = PTHREAD_COND_INITIALIZER};
 
 static void relax(void)
 {
@@ -59,12 +62,22 @@ static void relax(void)
 #endif
 }
 
-/* The i-th pause of a thread that waits: after a while it lets others have the processor. */
-static void pause_once(int i)
+static long long now(void)
 {
-    if (i < SPINS)
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1000000000LL * t.tv_sec + t.tv_nsec;
+}
+
+/* Stay awake for a while, in the hope of another job than the one seen. */
+static void linger(unsigned seen)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load(&pool.jobs) != seen)
+            return;
         relax();
-    else
+    }
+    for (long long end = now() + AWAKE; atomic_load(&pool.jobs) == seen && now() < end;)
         sched_yield();
 }
 
@@ -78,8 +91,7 @@ static void take_tasks(int thread)
 /* Wait for a job that still has a seat, and take it; returns the thread's number in that job. */
 static int wait_for_seat(unsigned *seen)
 {
-    for (int i = 0; i < SPINS + YIELDS && atomic_load(&pool.jobs) == *seen; i++)
-        pause_once(i);
+    linger(*seen);
     pthread_mutex_lock(&pool.lock);
     while (pool.seats == 0)
         pthread_cond_wait(&pool.wake, &pool.lock);
@@ -91,13 +103,23 @@ static int wait_for_seat(unsigned *seen)
     return thread;
 }
 
+/* The last worker to leave wakes a caller that sleeps. */
+static void leave_seat(void)
+{
+    if (atomic_fetch_sub(&pool.active, 1) == 1 && atomic_load(&pool.waiting)) {
+        pthread_mutex_lock(&pool.lock);
+        pthread_cond_signal(&pool.idle);
+        pthread_mutex_unlock(&pool.lock);
+    }
+}
+
 static void *work(void *unused)
 {
     (void)unused;
     unsigned seen = 0;
     for (;;) {
         take_tasks(wait_for_seat(&seen));
-        atomic_fetch_sub(&pool.active, 1);
+        leave_seat();
     }
     return NULL;
 }
@@ -107,9 +129,10 @@ static void forget_workers(void)
 {
     pool.user = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     pool.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    pool.wake = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    pool.wake = pool.idle = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     pool.workers = pool.seats = 0;
     atomic_store(&pool.active, 0);
+    atomic_store(&pool.waiting, 0);
 }
 
 static void add_workers(int wanted)
@@ -144,8 +167,16 @@ static void close_job(void)
     pthread_mutex_lock(&pool.lock);
     pool.seats = 0;
     pthread_mutex_unlock(&pool.lock);
-    for (int i = 0; atomic_load(&pool.active) > 0; i++)
-        pause_once(i);
+    for (int i = 0; i < SPINS && atomic_load(&pool.active) > 0; i++)
+        relax();
+    if (atomic_load(&pool.active) == 0)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    atomic_store(&pool.waiting, 1);
+    while (atomic_load(&pool.active) > 0)
+        pthread_cond_wait(&pool.idle, &pool.lock);
+    atomic_store(&pool.waiting, 0);
+    pthread_mutex_unlock(&pool.lock);
 }
 
 void parallel_run(task_fn task, const void *arg, ptrdiff_t tasks, int threads)

@@ -278,6 +278,33 @@ class TestGoodServer:
         assert {path.name: path.read_bytes() for path in results[0].iterdir()} == files
         assert [path.name for path in (tmp_path / "data").iterdir()] == [FOLDER]
 
+    def test_two_processes_at_once_end_with_one_good_copy(self, server, archive, files, tmp_path):
+        url, folder = server.url("/a", sends(archive, pause=0.02)), tmp_path / "data"
+        code = (
+            "import ast, sys; from cs231n.data_utils import download_cifar10; "
+            "print('ready', flush=True); sys.stdin.readline(); "
+            "print(download_cifar10(*ast.literal_eval(sys.argv[1])))"
+        )
+        words = [
+            sys.executable,
+            "-c",
+            code,
+            repr((str(folder), [url], sha256(archive), False, md5s(files))),
+        ]
+        place = {**os.environ, "PYTHONPATH": str(Path(download.__file__).parents[1])}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        both = [subprocess.Popen(words, env=place, text=True, **pipes) for _ in range(2)]
+        for process in both:
+            assert process.stdout.readline() == "ready\n"
+        for process in both:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        printed = [process.communicate(timeout=60) for process in both]
+        assert [out for out, _ in printed] == [f"{folder / FOLDER}\n"] * 2
+        assert server.requests == ["/a", "/a"]  # they did overlap
+        assert {path.name: path.read_bytes() for path in (folder / FOLDER).iterdir()} == files
+        assert [path.name for path in folder.iterdir()] == [FOLDER]
+
     def test_progress_goes_to_standard_error(self, run, server, archive, capsys):
         run(server.url("/a", sends(archive)), progress=True)
         output = capsys.readouterr()

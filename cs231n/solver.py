@@ -200,6 +200,7 @@ class Solver:
         self._iteration = 0  # updates made in this call of train, by which the schedule goes
         self._order = np.empty(0, dtype=np.intp)
         self._owned: dict[str, np.ndarray] = {}
+        self._fingerprints: dict[str, str] = {}  # of the data, for checkpoints
         self._resumed = False
         self._trouble = ""  # what was last said about checkpoints that cannot be written
 

@@ -180,7 +180,7 @@ def _configuration(solver: Solver) -> dict[str, Any]:
     functions = {name: _name_of(value) for name, value in given.items() if callable(value)}
     return {
         "network": _describe(solver.model),
-        "data": {name: _fingerprint(getattr(solver, name)) for name in _SPLITS},
+        "data": _fingerprints(solver),
         "arguments": {name: value for name, value in given.items() if name not in functions},
         "functions": functions,
         "generators": _kinds(solver),
@@ -195,6 +195,13 @@ def _describe(model: Any) -> dict[str, Any]:
     """
     form = model.form() if hasattr(model, "form") else {"reg": repr(getattr(model, "reg", None))}
     return {"class": type(model).__name__, "params": _shapes(model.params), **form}
+
+
+def _fingerprints(solver: Solver) -> dict[str, str]:
+    """Return what tells the solver's data from others, computed once."""
+    if not solver._fingerprints:
+        solver._fingerprints = {name: _fingerprint(getattr(solver, name)) for name in _SPLITS}
+    return solver._fingerprints
 
 
 def _fingerprint(array: np.ndarray) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+TOP = Path(__file__).resolve().parent.parent
+FOLDER = TOP / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LONGEST = 10  # lines of a function in a cell: the package computes
 
@@ -161,3 +162,17 @@ def test_exceptions_and_warnings_fail_and_are_shown(tmp_path):
     before = warns.read_text()
     assert run("--in-place", warns).returncode == 1
     assert warns.read_text() == before
+
+
+@needs_nbclient
+@pytest.mark.parametrize(("required", "status", "word"), [("", 0, "skipped"), ("1", 1, "FAILED")])
+def test_a_notebook_that_needs_pytorch_is_left_out_without_it(tmp_path, required, status, word):
+    without = "import sys\nsys.modules['torch'] = None"
+    needs = "from cs231n.torch_bridge import require_torch\nrequire_torch('this notebook')"
+    path = write(
+        tmp_path / "torch.ipynb", without, f"sys.path.append({str(TOP)!r})\n{needs}", "1 / 0"
+    )
+    done = run(path, CS231N_REQUIRE_TORCH=required)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert f"torch.ipynb: {word}" in done.stdout
+    assert "this notebook: PyTorch is missing" in done.stdout

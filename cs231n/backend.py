@@ -33,6 +33,7 @@ def _import_compiled() -> ModuleType | None:
         return None
 
 
+INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # whose kernels an extension may hold
 _COMPILED = _import_compiled()
 _selected = "numpy"
 
@@ -60,10 +61,10 @@ def select(name: str) -> str:
     ValueError
         If the processor cannot run kernels of this name, or there are none.
     ImportError
-        If the compiled kernels were not built.
+        If these are compiled kernels, and none were built.
     """
     global _selected
-    if _COMPILED is None and name not in ("auto", "numpy"):
+    if _COMPILED is None and isinstance(name, str) and name in INSTRUCTION_SETS:
         raise ImportError(f"{BUILD_HINT}; found no kernels {name!r}")
     checks.choice("backend.select", "name", name, ("auto", *available()))
     previous = _selected

@@ -7,7 +7,7 @@ time.  Those of the layers come from the shared table in `cases`.  What is not f
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import types
@@ -44,6 +44,11 @@ INTERNAL = {
     "training_state": "called by the Solver",
     "workspace": "called by the fast layers",
 }
+
+
+def is_built(name: str) -> bool:
+    """Tell whether a module of the package is there, which a compiled one need not be."""
+    return importlib.util.find_spec(f"cs231n.{name}") is not None
 
 
 def public_functions(internal: Iterable[str] = INTERNAL) -> dict[str, Callable[..., Any]]:
@@ -151,6 +156,13 @@ def net(**more: Any) -> Arguments:
 WINDOW = {"field_height": 3, "field_width": 2, "padding": 1, "stride": 2}
 PATH = "no/such/place/x"
 
+# There is nothing to call where the extension was not built.
+COMPILED: dict[str, Callable[[], Arguments]] = {
+    "im2col_cython.im2col_cython": partial(images, "x", **WINDOW),
+    "im2col_cython.col2im_cython": lambda: {
+        "cols": rng().standard_normal((18, 18)), "N": 2, "C": 3, "H": 6, "W": 5, **WINDOW,
+    },
+} if is_built("im2col_cython") else {}  # fmt: skip
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "augment.FlipAndShift": lambda: {"pad": 2, "mode": "zero"},
     "augment.mirrored_scores": lambda: images(
@@ -218,10 +230,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "im2col.col2im_indices": lambda: {
         "cols": rng().standard_normal((18, 18)), "x_shape": (2, 3, 6, 5), **WINDOW,
     },
-    "im2col_cython.im2col_cython": partial(images, "x", **WINDOW),
-    "im2col_cython.col2im_cython": lambda: {
-        "cols": rng().standard_normal((18, 18)), "N": 2, "C": 3, "H": 6, "W": 5, **WINDOW,
-    },
+    **COMPILED,
     "image_utils.blur_image": partial(images, "X"),
     "image_utils.deprocess_image": partial(images, "img", shape=(6, 5, 3)),
     "image_utils.load_image": lambda: {"filename": PATH, "size": 8},

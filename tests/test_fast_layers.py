@@ -374,15 +374,15 @@ PRODUCTS = {
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("transposed", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("columns_first", [(0, 0), (0, 1), (1, 0), (1, 1)])
 @pytest.mark.parametrize("sizes", PRODUCTS.values(), ids=PRODUCTS)
-def test_product_agrees_with_exact_sums(sizes, transposed, dtype, backend_name, rng):
+def test_product_agrees_with_exact_sums(sizes, columns_first, dtype, backend_name, rng):
     M, K, N = sizes
     # Small integers: every sum is exact, whatever its order.
     a, b = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((M, K), (K, N)))
     bias, out = rng.integers(-3, 4, N).astype(dtype), np.full((M, N), np.nan, dtype)
     expected = a.astype(np.int64) @ b.astype(np.int64)
-    a, b = (np.asfortranarray(x) if turned else x for x, turned in zip((a, b), transposed))
+    a, b = (np.asfortranarray(x) if turned else x for x, turned in zip((a, b), columns_first))
     backend.kernels().product(a, b, out, bias)
     np.testing.assert_array_equal(out, expected + bias.astype(np.int64))
     backend.kernels().product(a, b, out)

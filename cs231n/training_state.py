@@ -11,7 +11,9 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,24 +231,47 @@ def _differences(name: str, found: Any, stored: Any) -> Iterator[str]:
         yield f"{name} is {found}, in the checkpoint {stored}"
 
 
-def _name_of(function: Callable[..., Any]) -> str:
+def _name_of(function: Any) -> str:
     """Return a text that tells a function or an object from others, the same in every process."""
     if inspect.isfunction(function):
-        settings = [value for value in _enclosed(function) if isinstance(value, (int, float, str))]
-        return f"{function.__module__}.{function.__qualname__}{settings or ''}"
+        name = f"{function.__module__}.{function.__qualname__}"
+        if name.startswith("cs231n."):
+            return name
+        settings = [value for value in _held(function) if isinstance(value, (int, float, str))]
+        return f"{name}{settings or ''} with code {_digest(_code_text(function.__code__))}"
     if isinstance(function, functools.partial):
-        words = [*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())]
-        return f"{_name_of(function.func)}({', '.join(words)})"
+        named = (f"{key}={_name_of(value)}" for key, value in function.keywords.items())
+        return f"{_name_of(function.func)}({', '.join([*map(_name_of, function.args), *named])})"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))
 
 
-def _enclosed(function: Any) -> Iterator[Any]:
-    """Yield what a function has from the function around it."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:
-            continue  # not bound yet
+def _code_text(value: Any) -> str:
+    """Return what a function does as a text, the same in every process: two lambdas have one name.
+
+    The value is its code or a constant in it; sets have another order in every process.
+    """
+    if isinstance(value, types.CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_code_text(value.co_consts)}"
+    if isinstance(value, (tuple, frozenset)):
+        items = map(_code_text, value)
+        return str(list(items) if isinstance(value, tuple) else sorted(items))
+    return repr(value)
+
+
+def _digest(text: str) -> str:
+    """Return a short digest of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _held(function: Any) -> Iterator[Any]:
+    """Yield what a function has besides its code: arguments of a partial, defaults, a closure."""
+    if isinstance(function, functools.partial):
+        yield from (*function.args, *function.keywords.values())
+    elif inspect.isfunction(function):
+        yield from (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # not bound yet
+                yield cell.cell_contents
 
 
 def _generators(solver: Solver) -> Iterator[tuple[str, Any]]:
@@ -256,10 +281,20 @@ def _generators(solver: Solver) -> Iterator[tuple[str, Any]]:
     """
     yield "global", np.random
     options = getattr(solver.model, "dropout_param", {})
-    sources = {"solver": solver._rng, "augment": getattr(solver.augment, "rng", None)}
-    for name, rng in {**sources, "dropout": options.get("rng")}.items():
+    sources = [("solver", solver._rng)]
+    for name in ("augment", "schedule", "update_rule"):
+        drawn_from = enumerate(_drawn_from(getattr(solver, name)))
+        sources += [(f"{name} {index}" if index else name, rng) for index, rng in drawn_from]
+    for name, rng in [*sources, ("dropout", options.get("rng"))]:
         if rng is not None and rng is not np.random:
             yield name, rng
+
+
+def _drawn_from(function: Any) -> list[Any]:
+    """Return the generators that a function or an object draws from, as far as they can be seen."""
+    known = (np.random.Generator, np.random.RandomState)
+    own = getattr(function, "rng", None)
+    return [*([] if own is None else [own]), *(x for x in _held(function) if isinstance(x, known))]
 
 
 def _kinds(solver: Solver) -> dict[str, str]:

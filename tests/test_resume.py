@@ -2,13 +2,18 @@
 
 import functools
 import os
+import subprocess
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 from runs import SHAPE, images, network, outcome
 
+import cs231n
 from cs231n import checkpoint, optim, schedules
-from cs231n.augment import FlipAndShift
+from cs231n.augment import FlipAndShift, random_shift
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from cs231n.solver import Solver
 
@@ -145,6 +150,27 @@ def test_generators_of_augmentation_and_dropout_go_on(tmp_path):
         return {"augment": FlipAndShift(pad=1, rng=np.random.default_rng(1))}
 
     assert_goes_on(make, arguments, tmp_path, again=again)
+
+
+def partly(rng):
+    """Return an augmentation with a generator among its arguments."""
+    return functools.partial(random_shift, pad=1, rng=rng)
+
+
+def enclosing(rng):
+    """Return an augmentation with a generator from the function around it."""
+    return lambda X: random_shift(X, 1, rng=rng)
+
+
+@pytest.mark.parametrize("make", [partly, enclosing])
+def test_generators_that_functions_hold_go_on(make, tmp_path):
+    def arguments():
+        return {"augment": make(np.random.default_rng(6))}
+
+    def again(given):
+        return {"augment": make(np.random.default_rng(1))}
+
+    assert_goes_on(network, arguments, tmp_path, again=again)
 
 
 def test_a_shared_generator_must_be_shared_again(tmp_path):
@@ -390,6 +416,16 @@ def test_large_data_are_told_apart_by_samples_spread_over_them(tmp_path, rng):
     Solver.resume(path, network(), {name: array.copy() for name, array in data.items()})
 
 
+def steady(progress, factor=1.0):
+    """Return a schedule's factor, which is a default."""
+    return factor
+
+
+def steadier(factor):
+    """Return the same schedule with another default."""
+    return types.FunctionType(steady.__code__, {}, "steady", (factor,))
+
+
 def scaled(factor):
     """Return a schedule from inside a function."""
     return lambda progress: factor * (1 - progress)
@@ -427,6 +463,12 @@ FUNCTIONS = {
         r"schedules\.constant, in the checkpoint cs231n\.schedules\.cosine",
     ),
     "other settings inside": ({"schedule": scaled(1.0)}, {"schedule": scaled(2.0)}, r"\[2\.0\]"),
+    "other default": ({"schedule": steadier(1.0)}, {"schedule": steadier(0.5)}, r"steady\[0\.5\]"),
+    "other lambda": (
+        {"schedule": lambda progress: 1 - progress},
+        {"schedule": lambda progress: 1 - progress**2},
+        r"<lambda> with code \w+, in the checkpoint test_resume\.<lambda> with code \w+",
+    ),
     "other rule": (
         {"update_rule": counting_rule},
         {"update_rule": optim.adam},
@@ -441,6 +483,21 @@ def test_functions_must_be_given_again_and_be_the_same(given, again, message, tm
     with pytest.raises(ValueError, match=f"Solver.resume: .*{message}"):
         Solver.resume(path, network(), images(), **again)
     Solver.resume(path, network(), images(), **given)
+
+
+NAME = """
+from cs231n.training_state import _name_of
+print(_name_of(lambda word: word in {"step", "cosine", "one", ("two", frozenset("abc"))}))
+"""
+
+
+def test_a_function_has_the_same_name_in_every_process():
+    place = {**os.environ, "PYTHONPATH": str(Path(cs231n.__file__).parents[1])}
+    found = {
+        subprocess.check_output([sys.executable, "-c", NAME], env={**place, "PYTHONHASHSEED": seed})
+        for seed in "1234"
+    }
+    assert len(found) == 1
 
 
 def test_what_the_numbers_depend_on_cannot_change(tmp_path):

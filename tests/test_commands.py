@@ -235,6 +235,14 @@ def test_every_model_can_be_trained_and_loaded(arguments, build, tmp_path, capsy
     assert accuracy == pytest.approx(read_json(folder / "results.json")["best_val_acc"])
 
 
+@pytest.mark.parametrize("architecture", ["pool-fc12-fc10", "gavg-fc10"])
+def test_a_network_whose_first_weights_see_no_image_has_no_picture_of_them(architecture, tmp_path):
+    folder = tmp_path / "run"
+    words = ["--model", "convnet", "--architecture", architecture, "--num-training", "120"]
+    assert main(["train", *words, "--output", str(folder)]) == 0
+    assert {path.name for path in folder.iterdir()} == FILES - {"filters.png"}
+
+
 def test_history_of_epochs_of_one_iteration(tmp_path, capsys):
     small = ["--model", "two-layer", "--num-training", "40", "--epochs", "3"]
     assert main(["train", *small, "--output", str(tmp_path / "run")]) == 0

@@ -156,10 +156,21 @@ def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+def test_an_option_that_may_change_is_taken_though_it_is_the_default(whole, tmp_path, capsys):
+    folder = copied(whole, tmp_path)
+    assert main(["train", "--resume", str(folder), "--epochs", "1", "--print-every", "20"]) == 0
+    options = read_json(folder / "config.json")["options"]
+    assert (options["epochs"], options["print_every"]) == (1, 20)
+    assert "given" not in options
+
+
 def test_options_that_cannot_change_are_named(whole, capsys):
     assert main(["train", "--resume", str(whole), "--batch-size", "7", "--every-sample"]) == 1
     error = capsys.readouterr().err
     assert "found --batch-size, --every-sample too, expected none but --epochs" in error
+    # The default is another value than that of the run, too.
+    assert main(["train", "--resume", str(whole), "--batch-size", "50"]) == 1
+    assert "found --batch-size too" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["train", "--resume", str(whole), "--output", "x"])
     assert "not allowed with argument" in capsys.readouterr().err

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["FREE", "read_options"]
+__all__ = ["FREE", "Remember", "read_options"]
 
 # What may be another value when a run goes on: nothing that its numbers depend on.
 FREE = ("epochs", "print_every", "checkpoint_every", "data_dir")
+
+
+class Remember(argparse.Action):
+    """Stores the value of an option, and in `given` that there was one, if only the default."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Store the value."""
+        setattr(namespace, self.dest, values)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def read_options(
     folder: Path,
-    given: argparse.Namespace,
+    options: argparse.Namespace,
     add_options: Callable[[argparse.ArgumentParser], None],
 ) -> argparse.Namespace:
     """Return the options of the run in a folder, with those that are given now and may change.
@@ -33,10 +44,10 @@ def read_options(
     ----------
     folder : Path
         Run folder.
-    given : argparse.Namespace
+    options : argparse.Namespace
         Options of the command line.
     add_options : callable
-        Declares the options for a parser.
+        Declares the options for a parser, those with a value with the action `Remember`.
 
     Returns
     -------
@@ -51,22 +62,26 @@ def read_options(
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     add_options(parser)
-    defaults = vars(parser.parse_args([]))
-    changes = {
-        name: value
-        for name, value in vars(given).items()
-        if name in defaults and name != "resume" and value != defaults[name]
-    }
+    changes = dict(_given(options, vars(parser.parse_args([]))))
     fixed = [_flag(name) for name in changes if name not in FREE]
     if fixed:
         raise ValueError(
             f"--resume takes the options from {folder}; found {', '.join(fixed)} too,"
             f" expected none but {', '.join(map(_flag, FREE))}"
         )
-    options = parser.parse_args(_words(folder), argparse.Namespace(command="train"))
+    earlier = parser.parse_args(_words(folder), argparse.Namespace(command="train"))
     for name, value in {**changes, "resume": folder, "output": folder}.items():
-        setattr(options, name, value)
-    return options
+        setattr(earlier, name, value)
+    return earlier
+
+
+def _given(options: argparse.Namespace, defaults: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the options that stood on the command line, but for --resume itself."""
+    remembered = getattr(options, "given", ())
+    for name, default in defaults.items():
+        value = getattr(options, name)
+        if name != "resume" and (name in remembered or value != default):
+            yield name, value
 
 
 def _flag(name: str) -> str:

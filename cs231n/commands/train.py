@@ -58,7 +58,7 @@ def _adder(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
     def add(flag: str, **settings: Any) -> None:
         if settings.get("default") is not None:
             settings["help"] += " (default: %(default)s)"
-        group.add_argument(flag, **settings)
+        group.add_argument(flag, **{"action": stored.Remember, **settings})
 
     return add
 
@@ -205,17 +205,23 @@ def build_solver(
     options: argparse.Namespace, model: Network, data: dict[str, np.ndarray], path: Path
 ) -> Solver:
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
-    functions: dict[str, Any] = {
-        "augment": FlipAndShift(pad=options.shift) if options.augment else None,
-        "schedule": _SCHEDULES[options.schedule],
-    }
-    functions = {name: function for name, function in functions.items() if function is not None}
-    free: dict[str, Any] = {
-        "num_epochs": options.epochs,
-        "print_every": options.print_every,
-        "checkpoint_every": options.checkpoint_every,
-    }
-    fixed: dict[str, Any] = {
+    fixed, changeable = _fixed_settings(options), _changeable_settings(options)
+    # A run that was stopped before its first checkpoint starts anew, and comes to the same.
+    if options.resume is None or not checkpoint.exists(path):
+        return Solver(model, data, checkpoint_name=str(path), **fixed, **changeable)
+    solver = Solver.resume(path, model, data, **changeable)
+    for name, value in fixed.items():
+        if getattr(solver, name) != value:
+            raise ValueError(
+                f"{path} is that of a run with {name} {getattr(solver, name)}; its configuration"
+                f" says {value}"
+            )
+    return solver
+
+
+def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the Solver's arguments that a checkpoint holds, and that must stay."""
+    return {
         "update_rule": options.update_rule,
         "optim_config": {"learning_rate": options.learning_rate},
         "lr_decay": options.lr_decay,
@@ -224,17 +230,20 @@ def build_solver(
         "weight_decay": options.weight_decay,
         "clip_norm": options.clip_norm,
     }
-    # A run that was stopped before its first checkpoint starts anew, and comes to the same.
-    if options.resume is None or not checkpoint.exists(path):
-        return Solver(model, data, checkpoint_name=str(path), **fixed, **free, **functions)
-    solver = Solver.resume(path, model, data, **free, **functions)
-    for name, value in fixed.items():
-        if getattr(solver, name) != value:
-            raise ValueError(
-                f"{path} is that of a run with {name} {getattr(solver, name)}; its configuration"
-                f" says {value}"
-            )
-    return solver
+
+
+def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that may change in a run, and the functions, which no file holds."""
+    functions = {
+        "augment": FlipAndShift(pad=options.shift) if options.augment else None,
+        "schedule": _SCHEDULES[options.schedule],
+    }
+    return {
+        "num_epochs": options.epochs,
+        "print_every": options.print_every,
+        "checkpoint_every": options.checkpoint_every,
+        **{name: function for name, function in functions.items() if function is not None},
+    }
 
 
 def load_data(options: argparse.Namespace) -> dict[str, np.ndarray]:
@@ -279,7 +288,7 @@ def write_configuration(folder: Path, options: argparse.Namespace) -> None:
     chosen = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name != "resume"
+        if name not in ("resume", "given")
     }
     _write_json(folder / "config.json", {"options": chosen, **describe()})
 
@@ -293,11 +302,12 @@ def write_results(
 ) -> None:
     """Write history, best parameters and pictures, and print the accuracies and the places."""
     test_acc = solver.check_accuracy(data["X_test"], data["y_test"])
-    model_path = solver.model.save(folder / "best_model.npz")
-    _write_history(folder / "history.csv", solver)
-    title = f"{options.model} on {_data_name(options)}"
-    vis_utils.plot_history(solver, title=title).savefig(folder / "training_curves.png")
-    _first_layer_figure(solver.model).savefig(folder / "filters.png")
+    places = {
+        "parameters": solver.model.save(folder / "best_model.npz"),
+        "history": _write_history(folder / "history.csv", solver),
+        **_draw(folder, f"{options.model} on {_data_name(options)}", solver),
+        "configuration": folder / "config.json",
+    }
     results = {
         "best_val_acc": solver.best_val_acc,
         "test_acc": test_acc,
@@ -312,11 +322,27 @@ def write_results(
     )
     if options.mirror:
         print(f"with mirror images: test accuracy {results['test_acc_mirror']:.4f}")
-    print(f"parameters       {model_path}")
-    print(f"history          {folder / 'history.csv'}")
-    print(f"training curves  {folder / 'training_curves.png'}")
-    print(f"filters          {folder / 'filters.png'}")
-    print(f"configuration    {folder / 'config.json'}")
+    for what, path in places.items():
+        print(f"{what:<16} {path}")
+
+
+def _draw(folder: Path, title: str, solver: Solver) -> dict[str, Path]:
+    """Draw the training curves and, where they can be seen, the filters; return the places."""
+    places = {"training curves": folder / "training_curves.png"}
+    vis_utils.plot_history(solver, title=title).savefig(places["training curves"])
+    filters = _first_filters(solver.model)
+    if filters is not None:
+        places["filters"] = folder / "filters.png"
+        vis_utils.plot_filters(filters).savefig(places["filters"])
+    return places
+
+
+def _first_filters(model: Network) -> np.ndarray | None:
+    """Return the first layer's weights as images, or None where it sees no image but a vector."""
+    w = model.params["W1"]
+    if w.ndim == 2 and len(w) == 3 * 32 * 32:
+        w = w.T.reshape(-1, 3, 32, 32)
+    return w if w.ndim == 4 else None
 
 
 def _mirror_results(
@@ -332,15 +358,7 @@ def _mirror_results(
     }
 
 
-def _first_layer_figure(model: Network) -> Any:
-    """Return a picture of the first layer's weights as images."""
-    w = model.params["W1"]
-    if w.ndim == 2:
-        w = w.T.reshape(-1, 3, 32, 32)
-    return vis_utils.plot_filters(w)
-
-
-def _write_history(path: Path, solver: Solver) -> None:
+def _write_history(path: Path, solver: Solver) -> Path:
     """Write a row for each iteration; accuracies stand in the rows at which they were measured."""
     per_epoch = solver.iterations_per_epoch
     measured = [1, *range(per_epoch, len(solver.loss_history) + 1, per_epoch)]
@@ -354,6 +372,7 @@ def _write_history(path: Path, solver: Solver) -> None:
             rows.append([iteration, iteration / per_epoch, loss, *accuracy])
         lines = (",".join(map(str, row)) for row in rows)
         file.write("".join(f"{line}\n" for line in lines).encode())
+    return path
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

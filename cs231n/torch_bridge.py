@@ -44,6 +44,16 @@ from cs231n.layer_utils import (
 __all__ = ["copy_from_torch", "copy_to_torch", "require_torch", "to_torch"]
 
 _STATISTICS = ("running_mean", "running_var")
+# The counterparts of the layers that have weights.
+_KINDS = {
+    AFFINE: "Linear",
+    CONV: "Conv2d",
+    CONV_RELU: "Conv2d",
+    BATCHNORM: "BatchNorm1d",
+    SPATIAL_BATCHNORM: "BatchNorm2d",
+    LAYERNORM: "LayerNorm",
+    SPATIAL_GROUPNORM: "GroupNorm",
+}
 
 
 def require_torch(where: str) -> Any:
@@ -90,8 +100,8 @@ def to_torch(model: Network) -> Any:
     ------
     ImportError
         If PyTorch is not installed.
-    ValueError
-        If the network has a layer without a counterpart here.
+    TypeError, ValueError
+        If model is no Network, or has a layer without a counterpart here.
 
     Examples
     --------
@@ -99,13 +109,10 @@ def to_torch(model: Network) -> Any:
     >>> copy_from_torch(net, model)  # after net was trained  # doctest: +SKIP
     """
     torch = require_torch("to_torch")
+    _check_network("to_torch", model)
     modules: list[Any] = []
     for layer in model._layers:
-        if layer.stage not in _BUILDERS:
-            known = ", ".join(stage.name for stage in _BUILDERS)
-            raise ValueError(
-                f"to_torch: {layer.stage.name!r} has no counterpart in PyTorch; expected {known}"
-            )
+        _check_stage("to_torch", layer.stage)
         flat = any(isinstance(m, (torch.nn.Linear, torch.nn.Flatten)) for m in modules)
         if layer.stage is AFFINE and not flat:
             modules.append(torch.nn.Flatten())
@@ -124,13 +131,14 @@ def copy_to_torch(model: Network, net: Any) -> None:
     model : Network
         Left alone.
     net : torch.nn.Module
-        Its modules with weights must be, in order, the counterparts of the model's layers.
+        Its modules with weights must be, in order, the counterparts of the model's layers.  Their
+        options, such as stride, padding, groups and eps, are not compared.
 
     Raises
     ------
     ImportError
         If PyTorch is not installed.
-    ValueError
+    TypeError, ValueError
         If the two do not have the same form; net is then as it was.
     """
     torch = require_torch("copy_to_torch")
@@ -155,13 +163,15 @@ def copy_from_torch(net: Any, model: Network) -> None:
     Parameters
     ----------
     net : torch.nn.Module
-        Left alone.
+        Left alone; its modules are as for `copy_to_torch`.
     model : Network
         Gets new arrays in ``params`` and in its running statistics, in its own dtype.
 
     Raises
     ------
-    ValueError
+    ImportError
+        If PyTorch is not installed.
+    TypeError, ValueError
         If the two do not have the same form; the model is then as it was.
     """
     for layer, module in _pairs("copy_from_torch", model, net):
@@ -179,9 +189,30 @@ def _array(tensor: Any, dtype: np.dtype) -> np.ndarray:
     return np.array(tensor.detach().cpu().numpy(), dtype)
 
 
+def _check_network(where: str, model: Any) -> None:
+    """Raise a TypeError unless model is a network of this package."""
+    if not isinstance(model, Network):
+        raise TypeError(
+            f"{where}: model is a {type(model).__name__}; expected a Network of this package"
+        )
+
+
+def _check_stage(where: str, stage: Stage) -> None:
+    """Raise a ValueError for a layer that has no counterpart here."""
+    if stage not in _BUILDERS:
+        known = ", ".join(known.name for known in _BUILDERS)
+        raise ValueError(f"{where}: {stage.name!r} has no counterpart in PyTorch; expected {known}")
+
+
 def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
-    """Return the layers with weights and their counterparts, after a check of all shapes."""
+    """Return the layers with weights and their counterparts, after a check of form and shapes."""
+    nn = require_torch(where).nn
+    _check_network(where, model)
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"{where}: net is a {type(net).__name__}; expected a torch.nn.Module")
     layers = [layer for layer in model._layers if layer.weights]
+    for layer in layers:
+        _check_stage(where, layer.stage)
     modules = [m for m in net.modules() if next(m.parameters(recurse=False), None) is not None]
     ours = [_torch_shapes(layer, model) for layer in layers]
     theirs = [tuple(tuple(p.shape) for p in m.parameters(recurse=False)) for m in modules]
@@ -190,6 +221,12 @@ def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
             f"{where}: the PyTorch net has weights of shapes {theirs}; expected {ours}, those of"
             f" the counterparts of {[layer.stage.name for layer in layers]}"
         )
+    for layer, module in zip(layers, modules):
+        kind = _KINDS[layer.stage]
+        if not isinstance(module, getattr(nn, kind)):
+            raise ValueError(f"{where}: {layer.weights[0]} meets {module}; expected a {kind}")
+        if _statistics_of(layer) is not None and module.running_mean is None:
+            raise ValueError(f"{where}: {module} keeps no running statistics; expected some")
     return zip(layers, modules)
 
 

@@ -197,6 +197,61 @@ def test_another_form_is_refused_and_changes_nothing(copy):
     assert all(torch.equal(*pair) for pair in zip(net.parameters(), tensors, strict=True))
 
 
+LIKE = {
+    "layer norm for batch norm": (
+        {"normalization": "batchnorm"},
+        lambda: torch.nn.LayerNorm(5),
+        r"gamma1 meets LayerNorm\(.*; expected a BatchNorm1d",
+    ),
+    "batch norm for layer norm": (
+        {"normalization": "layernorm"},
+        lambda: torch.nn.BatchNorm1d(5),
+        r"gamma1 meets BatchNorm1d\(.*; expected a LayerNorm",
+    ),
+    "no statistics": (
+        {"normalization": "batchnorm"},
+        lambda: torch.nn.BatchNorm1d(5, track_running_stats=False),
+        r"BatchNorm1d\(.* keeps no running statistics",
+    ),
+}
+
+
+@pytest.mark.parametrize("copy", ["to", "from"])
+@pytest.mark.parametrize(("options", "module", "message"), LIKE.values(), ids=LIKE)
+def test_another_layer_with_weights_of_the_same_shapes_is_refused(options, module, message, copy):
+    model = FullyConnectedNet([5], 6, 3, **options)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(6, 5), module(), torch.nn.ReLU(), torch.nn.Linear(5, 3)
+    )
+    before = {name: w.copy() for name, w in model.params.items()}
+    tensors = [tensor.clone() for tensor in net.parameters()]
+    with pytest.raises(ValueError, match=rf"copy_{copy}_torch: {message}"):
+        copy_to_torch(model, net) if copy == "to" else copy_from_torch(net, model)
+    for name, w in model.params.items():
+        np.testing.assert_array_equal(w, before[name])
+    assert all(torch.equal(*pair) for pair in zip(net.parameters(), tensors, strict=True))
+
+
+def test_a_layer_of_ones_own_meets_nothing():
+    model = FullyConnectedNet([5], 6, 3)
+    model._layers[0] = model._layers[0]._replace(stage=AFFINE._replace(name="own"))
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3))
+    with pytest.raises(ValueError, match="copy_to_torch: 'own' has no counterpart in PyTorch"):
+        copy_to_torch(model, net)
+
+
+def test_what_is_no_network_is_named():
+    model = NETWORKS["three layers"](np.float64)
+    net = to_torch(model)
+    for call, message in (
+        (lambda: to_torch(net), "to_torch: model is a Sequential; expected a Network"),
+        (lambda: copy_to_torch(net, net), "copy_to_torch: model is a Sequential"),
+        (lambda: copy_from_torch(model, model), "copy_from_torch: net is a ThreeLayerConvNet"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
 def test_a_layer_without_a_counterpart_is_named():
     model = EveryLayer()
     model._add(Stage("wobble", lambda x: (x, None), lambda dout, cache: dout))

@@ -208,7 +208,7 @@ def create_class_visualization(
         images = climb(slope, images, targets, learning_rate, l2_reg)
         images = clip(np.roll(images, -shift, axis=(2, 3)))
         if blur_every and step % blur_every == 0:
-            images = blur_image(images)
+            images = clip(blur_image(images))  # each pixel got something of its neighbours
     return images
 
 

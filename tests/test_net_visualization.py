@@ -146,6 +146,16 @@ def test_the_class_image_stays_within_its_bounds(model):
     assert images.max() == 0.25
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_class_image_is_within_bounds_that_differ_by_pixel_after_a_blur(steps, model, rng):
+    low = rng.uniform(-3, 3, IMAGE)
+    images = create_class_visualization(
+        [3, 7], model, IMAGE, learning_rate=5, num_iterations=steps, bounds=(low, low + 0.1)
+    )
+    assert np.all(images >= low)
+    assert np.all(images <= low + 0.1)
+
+
 def test_a_class_image_is_made_of_jitter_step_and_blur(model):
     """One iteration is written out: shift, step, shift back, blur."""
     start = np.random.default_rng(3).standard_normal(IMAGE)

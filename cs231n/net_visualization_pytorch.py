@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _REACH = 4  # standard deviations at which the bell of a blur ends
+_MOST_SIGMA = 1000  # pixels, more than any picture needs
 
 
 def preprocess(img: Any, size: int = 224) -> Any:
@@ -82,12 +83,15 @@ def deprocess(img: Any, should_rescale: bool = True) -> Any:
 
     Raises
     ------
-    ValueError
+    ImportError
+        If PyTorch is not installed.
+    ValueError, TypeError
         If img does not have four axes, three channels and at least one image.
     """
     from PIL import Image
 
-    if img.ndim != 4 or img.shape[1] != 3 or len(img) == 0:
+    _check_images("deprocess", "img", img)
+    if img.shape[1] != 3 or len(img) == 0:
         raise ValueError(f"deprocess: img has shape {tuple(img.shape)}; expected (1, 3, H, W)")
     channels_last = img[0].detach().cpu().permute(1, 2, 0).numpy()
     return Image.fromarray(deprocess_image(channels_last, rescale=should_rescale))
@@ -104,7 +108,15 @@ def rescale(x: Any) -> Any:
     -------
     Tensor or ndarray
         Of the same shape; zeros where all values are equal.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x is no tensor or array, or empty.
     """
+    checks.attributes("rescale", "x", x, "shape", "min", "max")
+    if 0 in x.shape:
+        raise ValueError(f"rescale: x has shape {tuple(x.shape)}; expected at least one value")
     low, high = x.min(), x.max()
     return (x - low) / (high - low if high > low else 1)
 
@@ -117,7 +129,7 @@ def blur_image(X: Any, sigma: float = 1) -> Any:
     X : Tensor of shape (N, C, H, W)
         Images, overwritten.
     sigma : float
-        Standard deviation in pixels; 0 leaves the images as they are.
+        Standard deviation in pixels, at most 1000; 0 leaves the images as they are.
 
     Returns
     -------
@@ -129,12 +141,11 @@ def blur_image(X: Any, sigma: float = 1) -> Any:
     ImportError
         If PyTorch is not installed.
     ValueError, TypeError
-        If X does not have four axes or sigma is no number of at least 0.
+        If X does not have four axes or sigma is no number from 0 to 1000.
     """
     torch = require_torch("blur_image")
-    sigma = checks.number("blur_image", "sigma", sigma, low=0)
-    if X.ndim != 4:
-        raise ValueError(f"blur_image: X has shape {tuple(X.shape)}; expected (N, C, H, W)")
+    sigma = checks.number("blur_image", "sigma", sigma, low=0, high=_MOST_SIGMA)
+    _check_images("blur_image", "X", X)
     bell = _bell(sigma)
     images = X.detach().cpu().numpy()
     for axis in (2, 3):
@@ -161,8 +172,15 @@ def jitter(X: Any, ox: int, oy: int) -> Any:
     ------
     ImportError
         If PyTorch is not installed.
+    ValueError, TypeError
+        If X does not have four axes or a shift is no integer.
     """
-    return require_torch("jitter").roll(X, (oy, ox), dims=(2, 3))
+    _check_images("jitter", "X", X)
+    shifts = [
+        checks.integer("jitter", name, shift, least=-checks.MOST)
+        for name, shift in (("oy", oy), ("ox", ox))
+    ]
+    return require_torch("jitter").roll(X, shifts, dims=(2, 3))
 
 
 def compute_saliency_maps(X: Any, y: Any, model: Any) -> Any:
@@ -185,13 +203,15 @@ def compute_saliency_maps(X: Any, y: Any, model: Any) -> Any:
     ------
     ImportError
         If PyTorch is not installed.
-    ValueError
-        If there is not a label for each image.
+    ValueError, TypeError
+        If X is no batch of images, y does not hold their labels, or model is no module that gives
+        scores.
 
     Notes
     -----
     As `cs231n.net_visualization.compute_saliency_maps`.
     """
+    _check_images("compute_saliency_maps", "X", X)
     with _slope("compute_saliency_maps", model) as slope:
         _, dX = slope(X, y)
     return dX.abs().amax(dim=1)
@@ -224,19 +244,22 @@ def make_fooling_image(
     ------
     ImportError
         If PyTorch is not installed.
-    ValueError
-        If X is not a single image.
+    ValueError, TypeError
+        If X is not a single image, model is no module that gives scores, or another argument is
+        not sensible.
 
     Notes
     -----
     As `cs231n.net_visualization.make_fooling_image`.
     """
     where = "make_fooling_image"
-    if X.ndim != 4 or len(X) != 1:
-        raise ValueError(f"{where}: X has shape {tuple(X.shape)}; expected (1, C, H, W)")
+    _check_images(where, "X", X, "(1, C, H, W)")
+    target_y = checks.integer(where, "target_y", target_y, least=0)
+    learning_rate = checks.number(where, "learning_rate", learning_rate, low=0)
+    max_iterations = checks.integer(where, "max_iterations", max_iterations, least=0)
     with _slope(where, model) as slope:
         X = X.detach().clone()
-        return climb_until_fooled(slope, X, int(target_y), learning_rate, max_iterations)
+        return climb_until_fooled(slope, X, target_y, learning_rate, max_iterations)
 
 
 def class_visualization_update_step(
@@ -261,8 +284,9 @@ def class_visualization_update_step(
     ------
     ImportError
         If PyTorch is not installed.
-    ValueError
-        If img is not a single image.
+    ValueError, TypeError
+        If img is not a single image, model is no module that gives scores, or another argument is
+        not sensible.
 
     Notes
     -----
@@ -270,10 +294,12 @@ def class_visualization_update_step(
     d img``, as in `cs231n.net_visualization.create_class_visualization`.
     """
     where = "class_visualization_update_step"
-    if img.ndim != 4 or len(img) != 1:
-        raise ValueError(f"{where}: img has shape {tuple(img.shape)}; expected (1, C, H, W)")
+    _check_images(where, "img", img, "(1, C, H, W)")
+    target_y = checks.integer(where, "target_y", target_y, least=0)
+    l2_reg = checks.number(where, "l2_reg", l2_reg, low=0)
+    learning_rate = checks.number(where, "learning_rate", learning_rate, low=0)
     with _slope(where, model) as slope:
-        stepped = climb(slope, img.detach(), [int(target_y)], learning_rate, l2_reg)
+        stepped = climb(slope, img.detach(), [target_y], learning_rate, l2_reg)
         img.data.copy_(stepped)
 
 
@@ -284,18 +310,17 @@ def _slope(where: str, model: Any) -> Iterator[Slope]:
     Meanwhile the model is in evaluation mode.  Its parameters get no gradients.
     """
     torch = require_torch(where)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(
+            f"{where}: model is a {type(model).__name__}; expected a torch.nn.Module"
+            f" (cs231n.net_visualization takes networks of this package)"
+        )
 
     def slope(X: Any, y: Any) -> tuple[Any, Any]:
         X = X.detach().requires_grad_()
-        y = torch.as_tensor(y, device=X.device)
-        if y.shape != X.shape[:1]:
-            raise ValueError(
-                f"{where}: y has shape {tuple(y.shape)}; expected ({len(X)},), a label for each"
-                f" image"
-            )
         with torch.enable_grad():
             scores = model(X)
-            chosen = scores.gather(1, y.view(-1, 1)).sum()
+            chosen = scores.gather(1, _labels(where, y, scores).view(-1, 1)).sum()
         (dX,) = torch.autograd.grad(chosen, X)
         return scores.detach(), dX
 
@@ -308,14 +333,39 @@ def _slope(where: str, model: Any) -> Iterator[Slope]:
             module.training = training
 
 
+def _labels(where: str, y: Any, scores: Any) -> Any:
+    """Return a label for each row of the scores as a tensor."""
+    torch = require_torch(where)
+    if scores.ndim != 2:
+        raise ValueError(
+            f"{where}: model gives scores of shape {tuple(scores.shape)}; expected (N, classes)"
+        )
+    y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    labels = checks.labels(where, y, *scores.shape).astype(np.int64)
+    return torch.from_numpy(labels).to(scores.device)
+
+
 def _picture(where: str, img: Any) -> Any:
     """Return an array of pixels (H, W, 3) as a picture."""
     from PIL import Image
 
-    pixels = np.asarray(img)
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
+    pixels = checks.real_array(where, "img", img)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ValueError(f"{where}: img has shape {pixels.shape}; expected a picture or (H, W, 3)")
+    if not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise ValueError(
+            f"{where}: img has pixels from {pixels.min()} to {pixels.max()}; expected 0 to 255"
+        )
     return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _check_images(where: str, name: str, X: Any, shape: str = "(N, C, H, W)") -> None:
+    """Raise an error unless X is a batch of images, of one image where the shape says so."""
+    if not isinstance(X, require_torch(where).Tensor) or not X.is_floating_point():
+        found = getattr(X, "dtype", type(X).__name__)
+        raise TypeError(f"{where}: {name} is a {found}; expected a Tensor of floats {shape}")
+    if X.ndim != 4 or 0 in X.shape[1:] or (shape[1] == "1" and len(X) != 1):
+        raise ValueError(f"{where}: {name} has shape {tuple(X.shape)}; expected {shape}")
 
 
 def _bell(sigma: float) -> np.ndarray:

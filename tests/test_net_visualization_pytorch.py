@@ -1,6 +1,8 @@
 """The published functions for PyTorch models, on a small model without downloaded weights."""
 
+import copy
 import inspect
+import itertools
 import os
 import sys
 
@@ -228,6 +230,57 @@ BAD = {
 def test_bad_input_is_explained(call, message, model, X):
     with pytest.raises(ValueError, match=message):
         call(model, X)
+    assert model.training
+
+
+GOOD = {
+    preprocess: lambda m, X: {"img": np.zeros((4, 6, 3)), "size": 3},
+    deprocess: lambda m, X: {"img": X},
+    rescale: lambda m, X: {"x": X},
+    blur_image: lambda m, X: {"X": X, "sigma": 0.5},
+    jitter: lambda m, X: {"X": X, "ox": -1, "oy": 2},
+    compute_saliency_maps: lambda m, X: {"X": X, "y": torch.tensor([1, 0, 9]), "model": m},
+    make_fooling_image: lambda m, X: {
+        **{"X": X[:1], "target_y": 2, "model": m, "learning_rate": 0.1, "max_iterations": 2}
+    },
+    class_visualization_update_step: lambda m, X: {
+        **{"img": X[:1], "model": m, "target_y": 2, "l2_reg": 0.1, "learning_rate": 0.1}
+    },
+}
+HOSTILE = {
+    **{"None": None, "an object": object(), "text": "no such thing", "a list": [], "a dict": {}},
+    **{"-1": -1, "1.5": 1.5, "nan": np.nan, "infinity": np.inf, "10**30": 10**30, "complex": 1j},
+    "an array": np.ones((1, 3, 4, 4)),
+    "pixels beyond 255": np.full((4, 4, 3), 256),
+    "pixels that are nan": np.full((4, 4, 3), np.nan),
+    "no pixels": np.zeros((0, 4, 3)),
+    "a scalar": torch.tensor(1.5),
+    "integers": torch.ones((1, 3, 8, 8), dtype=torch.int64),
+    "no images": torch.ones((0, 3, 8, 8)),
+    "images without pixels": torch.ones((1, 3, 0, 8)),
+    "two images": torch.ones((2, 3, 8, 8)),
+    "a vector": torch.ones(3),
+    "other labels": torch.tensor([0, 1, 10]),
+    "negative labels": torch.tensor([0, 1, -1]),
+    "a module without scores": torch.nn.Identity(),
+}
+
+
+@pytest.mark.parametrize("function", GOOD)
+def test_wrong_arguments_are_refused_by_name_or_answered(function, model, X):
+    function(**GOOD[function](model, X.clone()))
+    failures = []
+    for argument, (what, wrong) in itertools.product(GOOD[function](model, X), HOSTILE.items()):
+        if (argument, what) == ("max_iterations", "10**30"):
+            continue  # a right call that takes for ever
+        try:
+            function(**{**GOOD[function](model, X.clone()), argument: copy.deepcopy(wrong)})
+        except (ValueError, TypeError) as error:
+            if not str(error).startswith(f"{function.__name__}: "):
+                failures.append(f"{argument} is {what}: {error!r}")
+        except Exception as error:
+            failures.append(f"{argument} is {what}: {error!r}")
+    assert failures == []
     assert model.training
 
 

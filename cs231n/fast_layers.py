@@ -48,6 +48,8 @@ __all__ = [
     "softmax_loss_fast",
     "spatial_batchnorm_backward_fast",
     "spatial_batchnorm_forward_fast",
+    "spatial_batchnorm_relu_backward_fast",
+    "spatial_batchnorm_relu_forward_fast",
     "spatial_groupnorm_backward_fast",
     "spatial_groupnorm_forward_fast",
 ]
@@ -451,7 +453,7 @@ class FastNormCache(NamedTuple):
     """Layer's name, train mode, x as (N, C, pixels), shape and dtype of x, gamma, beta, statistics.
 
     Mean and variance are those of channels, or of the groups of each image; outside train mode
-    they are the running ones.
+    they are the running ones.  The last entry is the output of the relu, where one was applied.
     """
 
     layer: str
@@ -464,6 +466,7 @@ class FastNormCache(NamedTuple):
     mean: np.ndarray
     var: np.ndarray
     eps: float
+    relu_out: np.ndarray | None = None
 
 
 def batchnorm_forward_fast(
@@ -528,14 +531,45 @@ def spatial_batchnorm_forward_fast(
     return _batch_norm(where, x, gamma, beta, bn_param)
 
 
+def spatial_batchnorm_relu_forward_fast(
+    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: MutableMapping[str, Any]
+) -> tuple[np.ndarray, FastNormCache]:
+    """Normalise images, and apply rectified linear units before the results are stored.
+
+    Parameters
+    ----------
+    x, gamma, beta, bn_param
+        As for `spatial_batchnorm_forward_fast`.
+
+    Returns
+    -------
+    out : ndarray of shape (N, C, H, W)
+    cache : FastNormCache
+        What `spatial_batchnorm_relu_backward_fast` needs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `spatial_batchnorm_forward_fast` does.
+    """
+    where = "spatial_batchnorm_relu_forward_fast"
+    x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
+    checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "C"), beta=(beta, "C"))
+    return _batch_norm(where, x, gamma, beta, bn_param, relu=True)
+
+
 def _batch_norm(
     where: str,
     x: np.ndarray,
     gamma: np.ndarray,
     beta: np.ndarray,
     bn_param: MutableMapping[str, Any],
+    relu: bool = False,
 ) -> tuple[np.ndarray, FastNormCache]:
-    """Normalise each channel of checked x (N, C, ...) over all samples and pixels."""
+    """Normalise each channel of checked x (N, C, ...) over all samples and pixels.
+
+    The relu is applied to the output if asked for.
+    """
     mode, eps, momentum, running_mean, running_var = checks.bn_options(where, bn_param, x)
     dtype, train = np.result_type(x, gamma, beta), mode == "train"
     planes, scale, shift = _contiguous(dtype, _planes(x), gamma, beta)
@@ -543,7 +577,7 @@ def _batch_norm(
     if train:
         mean, var = np.empty_like(scale), np.empty_like(scale)
         if out.size:
-            kernels().batch_norm_forward(planes, scale, shift, out, mean, var, eps)
+            kernels().batch_norm_forward(planes, scale, shift, out, mean, var, eps, relu)
         bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean
         bn_param["running_var"] = momentum * running_var + (1 - momentum) * var
     else:
@@ -551,8 +585,13 @@ def _batch_norm(
         scale = scale / np.sqrt(var + eps)
         np.multiply(planes, scale[:, None], out=out)
         out += (shift - mean * scale)[:, None]
-    layer = where.removesuffix("_forward_fast")
-    cache = FastNormCache(layer, train, planes, x.shape, x.dtype, gamma, beta, mean, var, eps)
+        if relu:
+            np.maximum(out, 0, out=out)
+    layer, relu_out = where.removesuffix("_forward_fast"), out if relu else None
+    statistics = mean, var, eps
+    cache = FastNormCache(
+        layer, train, planes, x.shape, x.dtype, gamma, beta, *statistics, relu_out
+    )
     return out.reshape(x.shape), cache
 
 
@@ -604,6 +643,31 @@ def spatial_batchnorm_backward_fast(
         If dout does not have the output's shape, or the cache is another layer's.
     """
     return _norm_backward("spatial_batchnorm", dout, cache)
+
+
+def spatial_batchnorm_relu_backward_fast(
+    dout: np.ndarray, cache: FastNormCache
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Back-propagate through spatial batch normalisation followed by rectified linear units.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, C, H, W)
+        Upstream gradient.
+    cache : FastNormCache
+        From `spatial_batchnorm_relu_forward_fast`.
+
+    Returns
+    -------
+    dx : ndarray of shape (N, C, H, W)
+    dgamma, dbeta : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If dout does not have the output's shape, or the cache is another layer's.
+    """
+    return _norm_backward("spatial_batchnorm_relu", dout, cache)
 
 
 def layernorm_forward_fast(
@@ -747,16 +811,21 @@ def _norm_backward(
     if cache.layer != layer:
         raise TypeError(f"{where}: cache is from {cache.layer}_forward_fast; expected {layer}'s")
     dout = checks.upstream(where, dout, cache.shape)
-    x, mean, var = cache.x, cache.mean, cache.var
-    planes, scale = _contiguous(x.dtype, dout.reshape(x.shape), cache.gamma.reshape(-1))
+    x, mean, var, relu = cache.x, cache.mean, cache.var, cache.relu_out is not None
+    planes, scale, shift = _contiguous(
+        x.dtype, dout.reshape(x.shape), cache.gamma.reshape(-1), cache.beta.reshape(-1)
+    )
     dx = workspace.empty(x.shape, x.dtype)
     dgamma, dbeta = np.zeros_like(scale), np.zeros_like(scale)
     if cache.train and dx.size:
-        by_group = layer in ("layernorm", "spatial_groupnorm")
-        kernel = "group_norm_backward" if by_group else "batch_norm_backward"
-        arrays = planes, x, scale, mean, var, dx, dgamma, dbeta
-        getattr(kernels(), kernel)(*arrays, cache.eps)
+        results = mean, var, dx, dgamma, dbeta, cache.eps
+        if layer in ("layernorm", "spatial_groupnorm"):
+            kernels().group_norm_backward(planes, x, scale, *results)
+        else:
+            kernels().batch_norm_backward(planes, x, scale, shift, *results, relu)
     elif not cache.train:
+        if cache.relu_out is not None:
+            planes = _relu_gradient(planes, cache.relu_out)
         std = np.sqrt(var + cache.eps)
         np.multiply(planes, (scale / std)[:, None], out=dx)
         dgamma = np.einsum("ncp,ncp->c", planes, x - mean[:, None]) / std

@@ -4,8 +4,9 @@
 read.  A sandwich takes x, then the weights of all its stages in order, then their options in order;
 its backward pass returns dx and the gradients of the weights in the same order.
 
-The fast layers are used, and a convolution applies the relu that follows it while it stores its
-results.  Everything in `cs231n.layers` and `cs231n.fast_layers` can be imported from here as well.
+The fast layers are used; a convolution or a batch normalisation of images applies the relu that
+follows it while it stores its results.  Everything in `cs231n.layers` and `cs231n.fast_layers` can
+be imported from here as well.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _OWN = [
     "POOL",
     "RELU",
     "SPATIAL_BATCHNORM",
+    "SPATIAL_BATCHNORM_RELU",
     "SPATIAL_GROUPNORM",
     "Stage",
     "affine_bn_relu_backward",
@@ -325,6 +327,13 @@ SPATIAL_BATCHNORM = Stage(
     ("gamma", "beta"),
     ("bn_param",),
 )
+SPATIAL_BATCHNORM_RELU = Stage(
+    "bn_relu",
+    fast_layers.spatial_batchnorm_relu_forward_fast,
+    fast_layers.spatial_batchnorm_relu_backward_fast,
+    ("gamma", "beta"),
+    ("bn_param",),
+)
 SPATIAL_GROUPNORM = Stage(
     "gn",
     fast_layers.spatial_groupnorm_forward_fast,
@@ -343,8 +352,6 @@ affine_ln_relu_dropout_forward, affine_ln_relu_dropout_backward = sandwich(
     AFFINE, LAYERNORM, RELU, DROPOUT
 )
 conv_relu_forward, conv_relu_backward = sandwich(CONV_RELU)
-conv_bn_relu_forward, conv_bn_relu_backward = sandwich(CONV, SPATIAL_BATCHNORM, RELU)
+conv_bn_relu_forward, conv_bn_relu_backward = sandwich(CONV, SPATIAL_BATCHNORM_RELU)
 conv_relu_pool_forward, conv_relu_pool_backward = sandwich(CONV_RELU, POOL)
-conv_bn_relu_pool_forward, conv_bn_relu_pool_backward = sandwich(
-    CONV, SPATIAL_BATCHNORM, RELU, POOL
-)
+conv_bn_relu_pool_forward, conv_bn_relu_pool_backward = sandwich(CONV, SPATIAL_BATCHNORM_RELU, POOL)

@@ -241,33 +241,38 @@ def relu_backward(const floating[::1] dout, const floating[::1] out, floating[::
 
 def batch_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
                        const floating[::1] beta, floating[:, :, ::1] out, floating[::1] mean,
-                       floating[::1] var, double eps):
-    """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel."""
+                       floating[::1] var, double eps, bint relu=False):
+    """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel.
+
+    The relu is applied to the output if asked for.
+    """
     cdef int threads = get_num_threads()
     with nogil:
-        if x.shape[2] == 1:
+        if x.shape[2] == 1 and not relu:
             call_column_norm_forward(x.shape[0], x.shape[1], &x[0, 0, 0], &gamma[0], &beta[0],
                                      &out[0, 0, 0], &mean[0], &var[0], eps, threads)
         else:
             call_channel_norm_forward(x.shape[0], x.shape[1], x.shape[2], &x[0, 0, 0], &gamma[0],
-                                      &beta[0], &out[0, 0, 0], &mean[0], &var[0], eps, threads)
+                                      &beta[0], &out[0, 0, 0], &mean[0], &var[0], eps, <int>relu,
+                                      threads)
 
 
 def batch_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
-                        const floating[::1] gamma, floating[::1] mean,
+                        const floating[::1] gamma, const floating[::1] beta, floating[::1] mean,
                         floating[::1] var, floating[:, :, ::1] dx, floating[::1] dgamma,
-                        floating[::1] dbeta, double eps):
+                        floating[::1] dbeta, double eps, bint relu=False):
     """Write the gradients of x (N, C, pixels), gamma and beta."""
     cdef int threads = get_num_threads()
     with nogil:
-        if x.shape[2] == 1:
+        if x.shape[2] == 1 and not relu:
             call_column_norm_backward(x.shape[0], x.shape[1], &dout[0, 0, 0], &x[0, 0, 0],
                                       &gamma[0], &mean[0], &var[0], &dx[0, 0, 0], &dgamma[0],
                                       &dbeta[0], eps, threads)
         else:
             call_channel_norm_backward(x.shape[0], x.shape[1], x.shape[2], &dout[0, 0, 0],
-                                       &x[0, 0, 0], &gamma[0], &mean[0], &var[0], &dx[0, 0, 0],
-                                       &dgamma[0], &dbeta[0], eps, threads)
+                                       &x[0, 0, 0], &gamma[0], &beta[0], &mean[0], &var[0],
+                                       &dx[0, 0, 0], &dgamma[0], &dbeta[0], eps, <int>relu,
+                                       threads)
 
 
 def group_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,

@@ -173,29 +173,40 @@ def batch_norm_forward(
     mean: np.ndarray,
     var: np.ndarray,
     eps: float,
+    relu: bool = False,
 ) -> None:
-    """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel."""
+    """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel.
+
+    The relu is applied to the output if asked for.
+    """
     mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     np.subtract(x, mean[:, None], out=out)
     var[...] = np.einsum("ncp,ncp->c", out, out) / (x.size / len(var))
     out *= (gamma / np.sqrt(var + eps))[:, None]
     out += beta[:, None]
+    if relu:
+        np.maximum(out, 0, out=out)
 
 
 def batch_norm_backward(
     dout: np.ndarray,
     x: np.ndarray,
     gamma: np.ndarray,
+    beta: np.ndarray,
     mean: np.ndarray,
     var: np.ndarray,
     dx: np.ndarray,
     dgamma: np.ndarray,
     dbeta: np.ndarray,
     eps: float,
+    relu: bool = False,
 ) -> None:
     """Write the gradients of x (N, C, pixels), gamma and beta."""
     std, count = np.sqrt(var + eps), x.size / len(var)
-    x_hat = (x - mean[:, None]) / std[:, None]
+    x_hat = x - mean[:, None]
+    if relu:  # computed as in the forward pass: no unit may be on in one and off in the other
+        dout = np.where(x_hat * (gamma / std)[:, None] + beta[:, None] > 0, dout, 0)
+    x_hat /= std[:, None]
     dout.sum(axis=(0, 2), out=dbeta)
     dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat)
     np.subtract(dout, (dbeta / count)[:, None], out=dx)

@@ -37,6 +37,7 @@ from cs231n.layer_utils import (
     POOL,
     RELU,
     SPATIAL_BATCHNORM,
+    SPATIAL_BATCHNORM_RELU,
     SPATIAL_GROUPNORM,
     Stage,
 )
@@ -256,14 +257,14 @@ def _conv(nn: Any, w: np.ndarray, b: np.ndarray, conv_param: dict[str, Any]) -> 
     return [nn.Conv2d(C, F, (HH, WW), stride=conv_param["stride"], padding=conv_param["pad"])]
 
 
-def _conv_relu(nn: Any, w: np.ndarray, b: np.ndarray, conv_param: dict[str, Any]) -> list[Any]:
-    """Return the counterpart of a convolution that applies the relu after it."""
-    return [*_conv(nn, w, b, conv_param), *_relu(nn)]
-
-
 def _relu(nn: Any) -> list[Any]:
     """Return the counterpart of a relu, in place as nobody else reads its input."""
     return [nn.ReLU(inplace=True)]
+
+
+def _with_relu(build: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Return the builder of the counterpart of a layer that applies the relu after it."""
+    return lambda nn, *arguments: [*build(nn, *arguments), *_relu(nn)]
 
 
 def _pool(nn: Any, pool_param: dict[str, Any]) -> list[Any]:
@@ -308,13 +309,14 @@ _BUILDERS: dict[Stage, Callable[..., list[Any]]] = {
     AFFINE: _affine,
     RELU: _relu,
     CONV: _conv,
-    CONV_RELU: _conv_relu,
+    CONV_RELU: _with_relu(_conv),
     POOL: _pool,
     GLOBAL_AVG_POOL: _global_pool("AdaptiveAvgPool2d"),
     GLOBAL_MAX_POOL: _global_pool("AdaptiveMaxPool2d"),
     DROPOUT: _dropout,
     BATCHNORM: _batchnorm("BatchNorm1d"),
     SPATIAL_BATCHNORM: _batchnorm("BatchNorm2d"),
+    SPATIAL_BATCHNORM_RELU: _with_relu(_batchnorm("BatchNorm2d")),
     LAYERNORM: _layernorm,
     SPATIAL_GROUPNORM: _groupnorm,
 }

@@ -288,6 +288,8 @@ FAST_LAYERS = {
     "max pool fast": _fast("max_pool", PIXELS, OVERLAP),
     "spatial batchnorm fast, train": _fast("spatial_batchnorm", IMAGES, TRAIN),
     "spatial batchnorm fast, test": _fast("spatial_batchnorm", IMAGES, TEST),
+    "spatial batchnorm_relu fast, train": _fast("spatial_batchnorm_relu", IMAGES, TRAIN),
+    "spatial batchnorm_relu fast, test": _fast("spatial_batchnorm_relu", IMAGES, TEST),
     "spatial groupnorm fast": _fast("spatial_groupnorm", GROUPS, 2, {}),
 }
 
@@ -393,17 +395,26 @@ def _sizes(name):
             yield size, shapes, ()
 
 
-def _conv_relu_naive():
-    """Return the case of a naive convolution and the reference relu behind it."""
-    conv = layers.conv_forward_naive, layers.conv_backward_naive, ("w", "b"), ("conv_param",)
-    stages = Stage("conv", *conv), Stage("relu", layers.relu_forward, layers.relu_backward)
-    return LayerCase(*sandwich(*stages), FILTERS, (CONV,))
+def _with_relu(case, weights, option):
+    """Return the case of a reference layer and the reference relu behind it."""
+    stages = (
+        Stage("layer", case.forward, case.backward, weights, (option,)),
+        Stage("relu", layers.relu_forward, layers.relu_backward),
+    )
+    return LayerCase(*sandwich(*stages), case.shapes, case.options)
 
 
 def _reference(name):
     """Return the case of the reference layer that a fast layer is the twin of."""
-    known = {**REFERENCE_LAYERS, "conv_relu naive": _conv_relu_naive()}
-    return known.get(name.replace(" fast", "")) or known[name.replace("fast", "naive")]
+    if "_relu" in name:
+        case = _reference(name.replace("_relu", ""))
+        is_conv = "conv" in name
+        weights = ("w", "b") if is_conv else ("gamma", "beta")
+        return _with_relu(case, weights, "conv_param" if is_conv else "bn_param")
+    return (
+        REFERENCE_LAYERS.get(name.replace(" fast", ""))
+        or REFERENCE_LAYERS[name.replace("fast", "naive")]
+    )
 
 
 TWINS = {

@@ -187,18 +187,17 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 SUMMARY = """\
-layer            output shape  parameters  multiply-adds   memory
------------------------------------------------------------------
-input               2 x 9 x 8
-conv W1 b1          4 x 5 x 4          76          1,440  0.6 KiB
-bn gamma1 beta1     4 x 5 x 4           8                 0.6 KiB
-relu                4 x 5 x 4                             0.6 KiB
-pool                4 x 2 x 2                             0.1 KiB
-affine W2 b2               50         850            800  0.4 KiB
-relu                       50                             0.4 KiB
-affine W3 b3                5         255            250  0.0 KiB
------------------------------------------------------------------
-total                               1,189          2,490  2.8 KiB
+layer                 output shape  parameters  multiply-adds   memory
+----------------------------------------------------------------------
+input                    2 x 9 x 8
+conv W1 b1               4 x 5 x 4          76          1,440  0.6 KiB
+bn_relu gamma1 beta1     4 x 5 x 4           8                 0.6 KiB
+pool                     4 x 2 x 2                             0.1 KiB
+affine W2 b2                    50         850            800  0.4 KiB
+relu                            50                             0.4 KiB
+affine W3 b3                     5         255            250  0.0 KiB
+----------------------------------------------------------------------
+total                                    1,189          2,490  2.2 KiB
 float64, one sample; the parameters take 9.3 KiB"""
 
 

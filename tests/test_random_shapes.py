@@ -187,6 +187,23 @@ def test_spatial_batchnorm(shape, dtype, layout, context, seed, eps):
 
 
 @quick
+@given(images, layouts, using, seeds)
+def test_spatial_batchnorm_relu(shape, layout, context, seed):
+    C = shape[1:2]
+    arrays = draw_arrays(seed, "float64", shape, C, C, shape)
+    x, gamma, beta, dout = arrays
+    linear = norm_by_definition(*arrays, (0, 2, 3), 1e-5)[0]
+    expected = norm_by_definition(x, gamma, beta, dout * (linear > 0), (0, 2, 3), 1e-5)
+    with context:
+        x, gamma, beta, dout = map(layout, arrays)
+        out, cache = fast_layers.spatial_batchnorm_relu_forward_fast(
+            x, gamma, beta, {"mode": "train"}
+        )
+        gradients = fast_layers.spatial_batchnorm_relu_backward_fast(dout, cache)
+    assert_agree([out, *gradients], [np.maximum(linear, 0), *expected[1:]], "float64")
+
+
+@quick
 @given(st.integers(1, 20), channels, dtypes, layouts, using, seeds, eps)
 def test_layernorm(N, D, dtype, layout, context, seed, eps):
     arrays = draw_arrays(seed, dtype, (N, D), (D,), (D,), (N, D))

@@ -26,6 +26,7 @@ LARGE = {
     "conv_relu fast": ((7, 19, 12, 13), (37, 19, 3, 2), (37,)),
     "max pool fast": ((7, 19, 12, 13),),
     "spatial batchnorm fast, train": ((7, 19, 12, 13), (19,), (19,)),
+    "spatial batchnorm_relu fast, train": ((7, 19, 12, 13), (19,), (19,)),
     "spatial groupnorm fast": ((7, 20, 12, 13), (1, 20, 1, 1), (1, 20, 1, 1)),
 }
 MORE_CONVS = {

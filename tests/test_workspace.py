@@ -140,6 +140,7 @@ CHAINS = [
     Chain("max pool fast", ((9, 4, 20, 20),)),
     Chain("relu fast", (IMAGES,)),
     Chain("spatial batchnorm fast, train", ((3, 3, 30, 31), (3,), (3,))),
+    Chain("spatial batchnorm_relu fast, train", ((3, 3, 30, 31), (3,), (3,))),
     Chain("spatial groupnorm fast", (IMAGES, (1, 4, 1, 1), (1, 4, 1, 1))),
     Chain("batchnorm fast, train", ((200, 50), (50,), (50,))),
     Chain("layernorm fast", ((200, 55), (55,), (55,))),

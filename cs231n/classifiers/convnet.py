@@ -21,7 +21,7 @@ from cs231n.layer_utils import (
     GLOBAL_MAX_POOL,
     POOL,
     RELU,
-    SPATIAL_BATCHNORM,
+    SPATIAL_BATCHNORM_RELU,
     SPATIAL_GROUPNORM,
 )
 
@@ -194,18 +194,17 @@ class ConvNet(Network):
             self._add(CONV_RELU, conv_param, **weights)
         else:
             self._add(CONV, conv_param, **weights)
-            self._add_normalization(token, F)
-            self._add(RELU)
+            self._add_normalization_relu(token, F)
         return F, *window.output_size(token.place, *shape[1:])
 
-    def _add_normalization(self, token: Token, F: int) -> None:
-        """Append the normalisation of F channels."""
+    def _add_normalization_relu(self, token: Token, F: int) -> None:
+        """Append the normalisation of F channels, and the relu behind it."""
         groups, param = self._num_groups, {"mode": "train"}
         self.bn_params.append(param)
         names = f"gamma{self.num_layers}", f"beta{self.num_layers}"
         if self.normalization == "batchnorm":
             weights = dict(zip(names, (np.ones(F), np.zeros(F))))
-            self._add(SPATIAL_BATCHNORM, param, **weights)
+            self._add(SPATIAL_BATCHNORM_RELU, param, **weights)
             return
         if F % groups:
             raise ValueError(
@@ -214,6 +213,7 @@ class ConvNet(Network):
             )
         weights = dict(zip(names, (np.ones((1, F, 1, 1)), np.zeros((1, F, 1, 1)))))
         self._add(SPATIAL_GROUPNORM, groups, param, **weights)
+        self._add(RELU)
 
     def _add_affine(self, token: Token, shape: tuple[int, ...], gain: float) -> tuple[int, ...]:
         """Append an affine layer."""

@@ -53,13 +53,14 @@ typedef struct {
                     double decay, double eps, double reg, int threads);                            \
     void (*adam)(ptrdiff_t n, const T *w, const T *dw, T *out, T *m, T *v, double lr,              \
                  double beta1, double beta2, double eps, double t, double reg, int threads);       \
-    /* batch norm of images: x (N, C, D), D pixels; var is the biased variance */                  \
+    /* batch norm of images, with relu if asked for; x (N, C, D), D pixels; var is biased */        \
     void (*channel_norm_forward)(ptrdiff_t N, ptrdiff_t C, ptrdiff_t D, const T *x,                \
                                  const T *gamma, const T *beta, T *out, T *mean, T *var,           \
-                                 double eps, int threads);                                         \
+                                 double eps, int relu, int threads);                               \
     void (*channel_norm_backward)(ptrdiff_t N, ptrdiff_t C, ptrdiff_t D, const T *dout,            \
-                                  const T *x, const T *gamma, T *mean, T *var, T *dx, T *dgamma,   \
-                                  T *dbeta, double eps, int threads);                              \
+                                  const T *x, const T *gamma, const T *beta, T *mean, T *var,      \
+                                  T *dx, T *dgamma, T *dbeta, double eps, int relu,                \
+                                  int threads);                                                    \
     /* batch norm of rows: x (N, D), statistics per column */                                      \
     void (*column_norm_forward)(ptrdiff_t N, ptrdiff_t D, const T *x, const T *gamma,              \
                                 const T *beta, T *out, T *mean, T *var, double eps, int threads);  \

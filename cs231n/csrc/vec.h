@@ -64,3 +64,22 @@ static inline T FN(root)(T x)
 {
     return sizeof(T) == sizeof(float) ? (T)sqrtf((float)x) : (T)sqrt((double)x);
 }
+
+ALWAYS_INLINE vec FN(relu_vec)(vec v)
+{
+#if VBYTES
+    return (vec)((lanes)v & ~(v < splat((T)0))); /* keeps NaN */
+#else
+    return v < 0 ? 0 : v;
+#endif
+}
+
+/* The upstream gradient where the output y of a ReLU is positive, zero elsewhere. */
+ALWAYS_INLINE vec FN(relu_gradient_vec)(vec y, vec dout)
+{
+#if VBYTES
+    return (vec)((lanes)dout & (y > splat((T)0)));
+#else
+    return y > 0 ? dout : 0;
+#endif
+}

@@ -52,6 +52,7 @@ _KINDS = {
     CONV_RELU: "Conv2d",
     BATCHNORM: "BatchNorm1d",
     SPATIAL_BATCHNORM: "BatchNorm2d",
+    SPATIAL_BATCHNORM_RELU: "BatchNorm2d",
     LAYERNORM: "LayerNorm",
     SPATIAL_GROUPNORM: "GroupNorm",
 }

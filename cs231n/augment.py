@@ -35,7 +35,7 @@ class FlipAndShift:
     Raises
     ------
     ValueError, TypeError
-        If pad is no integer >= 0 or the mode is unknown.
+        If pad is no integer >= 0, the mode is unknown or rng no generator.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class FlipAndShift:
         self.flip = flip
         self.pad = checks.integer("FlipAndShift", "pad", pad, least=0)
         self.mode = checks.choice("FlipAndShift", "mode", mode, _PADDING)
+        checks.generator("FlipAndShift", rng)
         self.rng = rng
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -75,12 +76,12 @@ def random_flip(X: np.ndarray, rng: np.random.Generator | None = None) -> np.nda
 
     Raises
     ------
-    ValueError
-        If X does not have four axes.
+    ValueError, TypeError
+        If X does not have four axes or rng is no generator.
     """
     X = _images("random_flip", X)
     flipped = X.copy()
-    chosen = _source(rng).random(len(X)) < 0.5
+    chosen = checks.generator("random_flip", rng).random(len(X)) < 0.5
     flipped[chosen] = X[chosen, ..., ::-1]
     return flipped
 
@@ -112,7 +113,7 @@ def random_shift(
     ------
     ValueError, TypeError
         If X does not have four axes, pad is no integer >= 0 or, with 'reflect', not less than the
-        height and the width of the images, or the mode is unknown.
+        height and the width of the images, the mode is unknown or rng no generator.
     """
     where = "random_shift"
     X = _images(where, X)
@@ -126,7 +127,7 @@ def random_shift(
         )
     padded = np.pad(X, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode=padding)
     crops = sliding_window_view(padded, (H, W), axis=(2, 3))  # (N, C, 2 pad + 1, 2 pad + 1, H, W)
-    rows, columns = _source(rng).choice(2 * pad + 1, (2, N))
+    rows, columns = checks.generator(where, rng).choice(2 * pad + 1, (2, N))
     return np.ascontiguousarray(crops[np.arange(N), :, rows, columns])
 
 
@@ -169,8 +170,3 @@ def _images(where: str, X: Any) -> np.ndarray:
     X = checks.real_array(where, "X", X)
     checks.shapes(where, X=(X, "N C H W"))
     return X
-
-
-def _source(rng: np.random.Generator | None) -> Any:
-    """Return the source of random draws: the generator, or NumPy's global one."""
-    return np.random if rng is None else rng

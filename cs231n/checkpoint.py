@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> Path:
         If the file cannot be written or does not read back as it was written; the last good
         checkpoint is then still there.
     """
-    target = storage.npz_path(path)
+    target = storage.npz_path(path, "checkpoint.save")
     content = _content(state)
     part, previous = _beside(target, "part"), _beside(target, "previous")
     try:
@@ -95,7 +95,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If there is no whole one, or it has another format.
     """
-    target = storage.npz_path(path)
+    target = storage.npz_path(path, "checkpoint.load")
     try:
         return _read(target)
     except (FileNotFoundError, ValueError) as error:
@@ -125,7 +125,7 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
     LockedError
         If another process is at it already.
     """
-    target = storage.npz_path(path)
+    target = storage.npz_path(path, "checkpoint.alone")
     with ExitStack() as stack:
         try:
             stack.enter_context(lock.hold(target.with_suffix(".lock"), f"the checkpoint {target}"))
@@ -148,7 +148,7 @@ def exists(path: str | os.PathLike[str]) -> bool:
     -------
     exists : bool
     """
-    target = storage.npz_path(path)
+    target = storage.npz_path(path, "checkpoint.exists")
     return target.exists() or _beside(target, "previous").exists()
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "float_arrays",
     "float_dtype",
     "function",
+    "generator",
     "groups",
     "image_shape",
     "integer",
@@ -350,6 +351,17 @@ def function(where: str, name: str, value: Any) -> None:
     """Raise a TypeError for what cannot be called."""
     if not callable(value):
         raise TypeError(f"{where}: {name} is a {type(value).__name__}; expected a function")
+
+
+def generator(where: str, rng: Any) -> Any:
+    """Return the argument 'rng', a generator, or NumPy's global source of draws for None."""
+    if rng is None:
+        return np.random
+    if isinstance(rng, np.random.Generator):
+        return rng
+    raise TypeError(
+        f"{where}: rng is a {type(rng).__name__}; expected a numpy.random.Generator or None"
+    )
 
 
 def attributes(where: str, name: str, value: Any, *needed: str) -> None:

@@ -309,7 +309,7 @@ def grad_check_sparse(
     Raises
     ------
     TypeError
-        If x is not an array of floats, or f returns a tuple.
+        If x is not an array of floats, f returns a tuple or rng is no generator.
     ValueError
         If the shapes of x and analytic_grad differ, x is read-only, f does not give a scalar, or h
         is lost in the rounding of x.
@@ -323,7 +323,7 @@ def grad_check_sparse(
             f"{where}: analytic_grad has shape {analytic_grad.shape}; expected {x.shape},"
             f" the shape of x"
         )
-    draw = random.randrange if rng is None else rng.integers
+    draw = random.randrange if rng is None else checks.generator(where, rng).integers
     errors = []
     for _ in range(checks.integer(where, "num_checks", num_checks, 0) if x.size else 0):
         index = tuple(int(draw(size)) for size in x.shape)

@@ -497,11 +497,12 @@ def _argument_names(
 ) -> list[str]:
     """Return a name for each array: those given, or those of forward's parameters."""
     if names is not None:
-        if len(set(names)) != count or len(names) != count:
+        given = checks.sequence(where, "names", names)
+        if len(given) != count or len(set(map(str, given))) != count:
             raise ValueError(
                 f"{where}: names is {names!r}; expected {count} different names, one for each array"
             )
-        return list(names)
+        return [str(name) for name in given]
     try:
         parameters = list(inspect.signature(forward).parameters.values())
     except (TypeError, ValueError):  # some compiled functions have no signature

@@ -610,8 +610,7 @@ def dropout_forward(
         _seed(where, dropout_param["seed"])
     if mode == "test":
         return x.copy(), DropoutCache(None, x.shape, x.dtype)
-    rng = dropout_param.get("rng")
-    draw = np.random.rand(*x.shape) if rng is None else rng.random(x.shape)
+    draw = checks.generator(where, dropout_param.get("rng")).random(x.shape)
     mask = np.less(draw, p).astype(x.dtype) / p
     return x * mask, DropoutCache(mask, x.shape, x.dtype)
 

@@ -196,7 +196,7 @@ def create_class_visualization(
     num_iterations = checks.integer(where, "num_iterations", num_iterations, least=0)
     blur_every = checks.integer(where, "blur_every", blur_every, least=0)
     max_jitter = checks.integer(where, "max_jitter", max_jitter, least=0)
-    rng = np.random.default_rng(231) if rng is None else rng
+    rng = np.random.default_rng(231) if rng is None else checks.generator(where, rng)
     slope, targets = _slope(where, model), np.atleast_1d(target_y)
     images = _start(
         where, start, (len(targets), *checks.sequence(where, "shape", shape)), rng

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checkpoint, checks, fast_optim, optim, training_state, workspace
+from cs231n import checkpoint, checks, fast_optim, optim, storage, training_state, workspace
 from cs231n.schedules import Schedule
 
 __all__ = ["DivergedError", "Solver"]
@@ -156,12 +156,14 @@ class Solver:
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
         self.num_train_samples = _count("num_train_samples", num_train_samples)
         self.num_val_samples = _count("num_val_samples", num_val_samples)
+        if checkpoint_name is not None:
+            storage.npz_path(checkpoint_name, "Solver", "checkpoint_name")
         self.checkpoint_name = checkpoint_name
         self.print_every = checks.integer("Solver", "print_every", print_every, least=1)
         self.verbose = verbose
         self.replace = replace
         self.progress = progress
-        self._rng = np.random if rng is None else rng
+        self._rng = checks.generator("Solver", rng)
         self.augment = _checked_function("augment", augment)
         self.schedule = _checked_function("schedule", schedule)
         self.weight_decay = checks.number("Solver", "weight_decay", weight_decay, low=0)
@@ -170,7 +172,7 @@ class Solver:
             self.clip_norm = checks.number("Solver", "clip_norm", clip_norm, low=0, low_open=True)
         self.checkpoint_every = _count("checkpoint_every", checkpoint_every)
         if schedule is not None:
-            checks.number("Solver", "schedule(0.0)", schedule(0.0), low=0)
+            _factor(schedule, 0.0)  # a wrong one fails here
         if schedule is not None or self.weight_decay:
             self._require_rate()
         self._reset()
@@ -349,9 +351,10 @@ class Solver:
         if self.schedule is None:
             return
         progress = min(self._iteration / max(self._num_iterations, 1), 1.0)
-        base = self.optim_config["learning_rate"] * self.lr_decay**self.epoch
+        rate = self.optim_config["learning_rate"] * self.lr_decay**self.epoch
+        rate *= _factor(self.schedule, progress)
         for config in self.optim_configs.values():
-            config["learning_rate"] = base * float(self.schedule(progress))
+            config["learning_rate"] = rate
 
     def _loss(
         self, X: np.ndarray, y: np.ndarray
@@ -476,21 +479,19 @@ class Solver:
 
         Raises
         ------
-        ValueError
-            If there are no samples, or X and y differ in length.
+        ValueError, TypeError
+            If there are no samples, or y does not hold a label for each.
         """
         where = "Solver.check_accuracy"
-        N = len(X)
-        if N == 0 or len(y) != N:
-            raise ValueError(
-                f"{where}: X has {N} samples and y has {len(y)} labels;"
-                f" expected as many of both, at least one"
-            )
+        X, y = checks.any_array(where, "X", X), checks.real_array(where, "y", y)
+        _check_labelled(where, X=X, y=y)
         batch_size = checks.integer(where, "batch_size", batch_size, least=1)
-        if num_samples is not None and num_samples < N:
-            drawn = self._rng.choice(N, checks.integer(where, "num_samples", num_samples, least=1))
-            X, y, N = X[drawn], y[drawn], num_samples
-        starts = range(0, N, batch_size)
+        if num_samples is not None:
+            num_samples = checks.integer(where, "num_samples", num_samples, least=1)
+            if num_samples < len(X):
+                drawn = self._rng.choice(len(X), num_samples)
+                X, y = X[drawn], y[drawn]
+        starts = range(0, len(X), batch_size)
         scores = (self.model.loss(X[start : start + batch_size]) for start in starts)
         predicted = np.concatenate([np.argmax(batch, axis=1) for batch in scores])
         return float(np.mean(predicted == y))
@@ -520,14 +521,20 @@ def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
             f"Solver: data lacks {', '.join(missing)}; found {sorted(map(str, data))},"
             f" expected {', '.join(_SPLITS)}"
         )
-    arrays = [checks.any_array("Solver", name, data[name]) for name in _SPLITS]
-    for X, y, split in zip(arrays[::2], arrays[1::2], ("train", "val")):
-        if X.ndim == 0 or y.ndim != 1 or len(X) != len(y) or len(X) == 0:
-            raise ValueError(
-                f"Solver: X_{split} has shape {X.shape} and y_{split} {y.shape};"
-                f" expected (N, ...) and (N,) with N >= 1"
-            )
-    return arrays
+    arrays = {name: checks.any_array("Solver", name, data[name]) for name in _SPLITS}
+    for split in ("train", "val"):
+        _check_labelled("Solver", **{name: arrays[name] for name in (f"X_{split}", f"y_{split}")})
+    return list(arrays.values())
+
+
+def _check_labelled(where: str, **arrays: np.ndarray) -> None:
+    """Raise a ValueError unless the arrays, samples and labels, are as many, and at least one."""
+    (X_name, X), (y_name, y) = arrays.items()
+    if X.ndim == 0 or y.shape != X.shape[:1] or len(X) == 0:
+        raise ValueError(
+            f"{where}: {X_name} has shape {X.shape} and {y_name} {y.shape};"
+            f" expected (N, ...) and (N,) with N >= 1"
+        )
 
 
 def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
@@ -543,6 +550,11 @@ def _checked_function(name: str, value: Any) -> Any:
     if value is None or callable(value):
         return value
     raise TypeError(f"Solver: {name} is {value!r}; expected a function or None")
+
+
+def _factor(schedule: Schedule, progress: float) -> float:
+    """Return the factor that a schedule puts on the learning rate."""
+    return checks.number("Solver", f"schedule({progress})", schedule(progress), low=0)
 
 
 def _weight_names(model: Any) -> Collection[str]:

@@ -63,17 +63,17 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _named(where: str, path: str | os.PathLike[str]) -> Path:
+def _named(where: str, path: str | os.PathLike[str], name: str = "path") -> Path:
     """Return a path that ends in the name of a file."""
-    found = checks.path(where, "path", path)
+    found = checks.path(where, name, path)
     if not found.name:
-        raise ValueError(f"{where}: path is {os.fspath(path)!r}; expected the name of a file")
+        raise ValueError(f"{where}: {name} is {os.fspath(path)!r}; expected the name of a file")
     return found
 
 
-def npz_path(path: str | os.PathLike[str], where: str = "npz_path") -> Path:
+def npz_path(path: str | os.PathLike[str], where: str, name: str = "path") -> Path:
     """Return the path with the ending `.npz`, which is added where it is missing."""
-    path = _named(where, path)
+    path = _named(where, path, name)
     return path if path.suffix == ".npz" else path.with_name(f"{path.name}.npz")
 
 

@@ -20,7 +20,9 @@ from cases import LAYERS, LayerCase
 
 import cs231n
 from cs231n import fast_layers
+from cs231n.augment import FlipAndShift
 from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet
+from cs231n.solver import Solver
 
 Arguments = dict[str, Any]
 
@@ -52,7 +54,7 @@ def is_built(name: str) -> bool:
 
 
 def public_functions(internal: Iterable[str] = INTERNAL) -> dict[str, Callable[..., Any]]:
-    """Return the functions and classes that users call, by module and name."""
+    """Return the functions, classes and methods that users call, by module and name."""
     found = {}
     for module in pkgutil.walk_packages(cs231n.__path__, "cs231n."):
         home = module.name.removeprefix("cs231n.")
@@ -64,6 +66,7 @@ def public_functions(internal: Iterable[str] = INTERNAL) -> dict[str, Callable[.
             is_own = getattr(value, "__module__", module.name) == module.name
             if is_own and getattr(value, "__name__", "") == name and is_called(value):
                 found[f"{home}.{name}"] = value
+                found.update(methods(f"{home}.{name}", value))
     return {name: f for name, f in found.items() if not name.startswith(tuple(internal))}
 
 
@@ -75,6 +78,19 @@ def is_called(value: Any) -> bool:
         )
         return not records
     return callable(value) and bool(inspect.signature(value).parameters)
+
+
+def methods(name: str, value: Any) -> dict[str, Callable[..., Any]]:
+    """Return the methods with arguments that a class defines itself, for users to call."""
+    if not isinstance(value, type):
+        return {}
+    public = [key for key in vars(value) if not key.startswith("_") or key == "__call__"]
+    found = {key: getattr(value, key) for key in public}
+    return {
+        f"{name}.{key}": method
+        for key, method in found.items()
+        if inspect.isroutine(method) and set(inspect.signature(method).parameters) - {"self"}
+    }
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:
@@ -145,7 +161,16 @@ def solver() -> Arguments:
         "weight_decay": 0.1,
         "clip_norm": 1.0,
         "checkpoint_every": 2,
+        "checkpoint_name": PATH,
+        "rng": rng(),
     }
+
+
+def network_backward() -> Arguments:
+    """Return arguments of a network's backward pass."""
+    model = small_convnet()
+    scores, caches = model.forward(images("X", shape=(2, 3, 6, 4))["X"], "train")
+    return {"self": model, "dscores": np.ones(scores.shape), "caches": caches, "need_dx": True}
 
 
 def net(**more: Any) -> Arguments:
@@ -164,12 +189,13 @@ COMPILED: dict[str, Callable[[], Arguments]] = {
     },
 } if is_built("im2col_cython") else {}  # fmt: skip
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
-    "augment.FlipAndShift": lambda: {"pad": 2, "mode": "zero"},
+    "augment.FlipAndShift": lambda: {"pad": 2, "mode": "zero", "rng": rng()},
+    "augment.FlipAndShift.__call__": partial(images, "X", self=FlipAndShift(pad=2)),
     "augment.mirrored_scores": lambda: images(
         "X", shape=(2, 3, 6, 4), model=small_convnet(), batch_size=1
     ),
-    "augment.random_flip": partial(images, "X"),
-    "augment.random_shift": partial(images, "X", pad=2, mode="zero"),
+    "augment.random_flip": lambda: images("X", rng=rng()),
+    "augment.random_shift": lambda: images("X", pad=2, mode="zero", rng=rng()),
     "backend.select": lambda: {"name": "numpy"},
     "checkpoint.alone": lambda: {"path": PATH},
     "checkpoint.exists": lambda: {"path": PATH},
@@ -191,6 +217,15 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
         input_dim=6, hidden_dim=4, num_classes=3, weight_scale=0.1
     ),
     "classifiers.network.Network": lambda: net(label_smoothing=0.1),
+    "classifiers.network.Network.backward": network_backward,
+    "classifiers.network.Network.forward": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=small_convnet(), mode="train"
+    ),
+    "classifiers.network.Network.load": lambda: {"self": small_convnet(), "fname": PATH},
+    "classifiers.network.Network.loss": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=small_convnet(), y=np.array([0, 2])
+    ),
+    "classifiers.network.Network.save": lambda: {"self": small_convnet(), "fname": PATH},
     "data_utils.cifar10_mean_image": lambda: {"num_training": 2, "cifar10_dir": PATH},
     "data_utils.get_CIFAR10_data": lambda: {
         "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32,
@@ -223,7 +258,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     },
     "gradient_check.grad_check_sparse": lambda: {
         "f": np.sum, "x": np.ones((2, 2)), "analytic_grad": np.ones((2, 2)), "num_checks": 2,
-        "h": 1e-5,
+        "h": 1e-5, "rng": rng(),
     },
     "im2col.get_im2col_indices": lambda: {"x_shape": (2, 3, 6, 5), **WINDOW},
     "im2col.im2col_indices": partial(images, "x", **WINDOW),
@@ -238,6 +273,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "layer_check.check_layer": lambda: {
         "forward": fast_layers.relu_forward_fast, "backward": fast_layers.relu_backward_fast,
         "x": rng().standard_normal((3, 2)), "h": 1e-5, "directions": 2, "tolerance": 1e-6, "rng": 3,
+        "names": ["x"],
     },
     "layer_utils.sandwich": lambda: {},
     "layers.softmax_loss": lambda: {**scores(), "label_smoothing": 0.1},
@@ -248,7 +284,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "net_visualization.create_class_visualization": lambda: {
         "target_y": 1, "model": small_convnet(), "shape": (3, 6, 4), "l2_reg": 0.1,
         "learning_rate": 1.0, "num_iterations": 2, "blur_every": 1, "max_jitter": 1,
-        "bounds": (-3, 3), "start": np.ones((3, 6, 4)),
+        "bounds": (-3, 3), "start": np.ones((3, 6, 4)), "rng": rng(),
     },
     "net_visualization.make_fooling_image": lambda: images(
         "X", shape=(1, 3, 6, 4), target_y=1, model=small_convnet(), learning_rate=1.0,
@@ -266,6 +302,13 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "schedules.one_cycle": lambda: {"progress": 0.5, "peak": 0.3, "start": 0.1, "final": 0.1},
     "schedules.step": lambda: {"progress": 0.5, "at": (0.3, 0.6), "factor": 0.1},
     "solver.Solver": solver,
+    "solver.Solver.check_accuracy": lambda: {
+        "self": Solver(**solver()), "X": np.ones((5, 4)), "y": np.arange(5) % 3,
+        "num_samples": 3, "batch_size": 2,
+    },
+    "solver.Solver.resume": lambda: {
+        "path": PATH, **{name: solver()[name] for name in ("model", "data")}
+    },
     "storage.read_npz": lambda: {"path": PATH},
     "storage.replacing": lambda: {"path": PATH},
     "storage.write_npz": lambda: {"path": PATH, "arrays": {"x": np.ones(2)}},

@@ -512,8 +512,10 @@ def test_what_the_numbers_depend_on_cannot_change(tmp_path):
 
 
 def test_a_source_of_draws_whose_state_is_unknown_is_an_error(tmp_path):
+    augment = Cut(1)
+    augment.rng = np.random.RandomState(1)
     with pytest.raises(TypeError, match="draws come from a RandomState"):
-        stopped(tmp_path, rng=np.random.RandomState(1))
+        stopped(tmp_path, augment=augment)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

@@ -130,6 +130,9 @@ def test_unknown_arguments_are_named_with_a_suggestion():
         ({"num_train_samples": 0}, "num_train_samples is 0"),
         ({"num_val_samples": -3}, "num_val_samples is -3"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+        ({"checkpoint_name": 5}, "checkpoint_name is 5"),
+        ({"checkpoint_name": ""}, "checkpoint_name is ''; expected the name of a file"),
+        ({"rng": np.random.RandomState(1)}, "rng is a RandomState; expected .*Generator"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
@@ -772,9 +775,10 @@ def test_check_accuracy_draws_its_samples(rng):
     assert solver.model.checked == [drawn[:3], drawn[3:6], drawn[6:]]
 
 
-@pytest.mark.parametrize(("N", "labels"), [(0, 0), (3, 2)])
+@pytest.mark.parametrize(("N", "labels"), [(0, (0,)), (3, (2,)), (3, (3, 1))])
 def test_check_accuracy_of_what_does_not_fit(N, labels):
-    with pytest.raises(ValueError, match=f"check_accuracy: X has {N} samples and y has {labels}"):
+    expected = re.escape(f"check_accuracy: X has shape ({N}, 1) and y {labels}; expected")
+    with pytest.raises(ValueError, match=expected):
         scripted_solver([]).check_accuracy(np.ones((N, 1)), np.ones(labels, int))
 
 
@@ -1007,6 +1011,17 @@ def test_the_norm_of_the_whole_gradient_is_clipped(reg, rng):
 def test_wrong_arguments_of_what_goes_with_the_steps_are_named(arguments, message):
     with pytest.raises((ValueError, TypeError), match=f"Solver: {message}"):
         Solver(Scripted([]), numbered(), **arguments)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, None])
+def test_a_schedule_that_goes_wrong_later_stops_the_training(wrong):
+    solver = scripted_solver(
+        [1.0] * 3, num_epochs=1, schedule=lambda progress: wrong if progress > 0.5 else 1.0
+    )
+    with pytest.raises((ValueError, TypeError), match=r"Solver: schedule\(0\.6666.*\) is"):
+        solver.train()
+    assert solver.model.params["w"] == 1  # the best, which were checked after the first step
+    assert len(solver.loss_history) == 2
 
 
 def test_a_schedule_knows_the_rules_own_learning_rate():

@@ -215,6 +215,11 @@ class Network:
             If dscores does not have the scores' shape or the caches are another network's.
         """
         stages = [layer.stage for layer in self._layers]
+        if not isinstance(caches, tuple) or len(caches) != len(stages):
+            raise TypeError(
+                f"{self._name}.backward: caches are not those of {len(stages)} layers that"
+                f" {self._name}.forward returns"
+            )
         dx, gradients = backward_through(stages, dscores, caches, need_dx)
         grads = {
             name: gradient

@@ -475,7 +475,8 @@ class Solver:
         Returns
         -------
         accuracy : float
-            Fraction of the samples whose largest score is their label's.
+            Fraction of the samples whose largest score is their label's; with a nan among its
+            scores a sample has no largest one.
 
         Raises
         ------
@@ -493,7 +494,7 @@ class Solver:
                 X, y = X[drawn], y[drawn]
         starts = range(0, len(X), batch_size)
         scores = (self.model.loss(X[start : start + batch_size]) for start in starts)
-        predicted = np.concatenate([np.argmax(batch, axis=1) for batch in scores])
+        predicted = np.concatenate([_predicted(batch) for batch in scores])
         return float(np.mean(predicted == y))
 
 
@@ -573,6 +574,11 @@ def _can_leave_l2(loss: Callable[..., Any]) -> bool:
     Networks of this package can; a user's own loss, in a class or put on the model, need not.
     """
     return "l2_gradient" in inspect.signature(loss, follow_wrapped=False).parameters
+
+
+def _predicted(scores: np.ndarray) -> np.ndarray:
+    """Return the class of the largest score in each row, or -1, which is none, beside a nan."""
+    return np.where(np.isnan(scores).any(axis=1), -1, np.argmax(scores, axis=1))
 
 
 def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:

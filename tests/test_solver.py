@@ -782,6 +782,20 @@ def test_check_accuracy_of_what_does_not_fit(N, labels):
         scripted_solver([]).check_accuracy(np.ones((N, 1)), np.ones(labels, int))
 
 
+def test_scores_that_are_nan_are_no_reason_to_take_the_parameters_for_the_best():
+    def fail_after_the_first_epoch(model, step):
+        if step == 6:
+            model.scores = lambda numbers: np.full((len(numbers), 2), np.nan)
+
+    data = {**numbered(), "y_train": np.zeros(6, int), "y_val": np.zeros(4, int)}
+    solver = scripted_solver(
+        [1.0] * 6, [3, 3], fail_after_the_first_epoch, data, num_epochs=2, verbose=False
+    )
+    solver.train()
+    assert solver.val_acc_history == [0.25, 0.25, 0.0]
+    assert solver.model.params["w"] == 1  # from the first check, not from the last
+
+
 class Linear:
     """A user's own model: parameters and a loss, nothing else."""
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from cs231n import __version__, lock, storage
+from cs231n.npz import KINDS
 
 __all__ = ["FORMAT", "alone", "exists", "load", "save"]
 
@@ -43,7 +44,8 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> Path:
     path : str or path
         Target; `.npz` is added where it is missing.
     state : mapping of str to anything
-        Dicts with text keys, lists and tuples of numbers, texts, None and arrays, nested at will.
+        Dicts with text keys, lists and tuples of numbers, texts, None and arrays of numbers or
+        text, nested at will.
 
     Returns
     -------
@@ -246,8 +248,10 @@ def _digest(members: Mapping[str, np.ndarray]) -> str:
 def _flatten(value: Any, name: str, members: dict[str, Any]) -> Any:
     """Return a tree as JSON can hold it, and put its arrays into members by their place."""
     if isinstance(value, (np.ndarray, np.generic)):
-        if value.dtype.hasobject:
-            raise TypeError(f"checkpoint.save: {name} is an array of Python objects")
+        if value.dtype.kind not in KINDS:
+            raise TypeError(
+                f"checkpoint.save: {name} is an array of {value.dtype}; expected numbers or text"
+            )
         if name in members or name in _RESERVED:
             raise TypeError(f"checkpoint.save: the name {name} is taken; expected another one")
         members[name] = np.asarray(value)

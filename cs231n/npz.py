@@ -22,8 +22,9 @@ import numpy as np
 
 from cs231n import checks
 
-__all__ = ["Archive", "Member", "open_npz"]
+__all__ = ["KINDS", "Archive", "Member", "open_npz"]
 
+KINDS = "biufcSU"  # of dtypes, numbers and text: others hold objects, records or dates
 MAX_GROWTH = 256 * 2**20  # bytes that a file may unpack to beyond its own size
 MAX_READ = 2**20  # bytes read at once: also the largest directory, of some 10,000 members
 MAX_HEADER = 10_000  # characters, as in NumPy
@@ -49,7 +50,7 @@ class Member(NamedTuple):
 
     def array(self) -> np.ndarray:
         """Return the array, in the memory of its bytes."""
-        if self.dtype.kind not in "biufcSU":
+        if self.dtype.kind not in KINDS:
             raise ValueError(f"{self.name} is an array of {self.dtype}, neither numbers nor text")
         if math.prod(self.shape) * self.dtype.itemsize != self.data.size:
             raise ValueError(

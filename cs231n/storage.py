@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cs231n import checks
-from cs231n.npz import open_npz
+from cs231n.npz import KINDS, open_npz
 
 __all__ = ["read_npz", "replacing", "write_npz"]
 
@@ -85,7 +85,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
     path : str or path
         File; `.npz` is added where it is missing.
     arrays : mapping of str to ndarray
-        No object arrays.
+        Of numbers or text.
 
     Returns
     -------
@@ -95,13 +95,14 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
     Raises
     ------
     TypeError
-        If an array holds Python objects.
+        If an array holds something else, which `read_npz` would refuse.
     OSError
         If the file cannot be written; an old one is then still there.
     """
     for name, array in checks.mapping("write_npz", "arrays", arrays).items():
-        if checks.any_array("write_npz", name, array).dtype.hasobject:
-            raise TypeError(f"write_npz: {name} holds Python objects; expected numbers or text")
+        dtype = checks.any_array("write_npz", name, array).dtype
+        if dtype.kind not in KINDS:
+            raise TypeError(f"write_npz: {name} is an array of {dtype}; expected numbers or text")
     target = npz_path(path, "write_npz")
     # Any, for the stubs of savez take every keyword for its own option.
     named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}

@@ -116,7 +116,7 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
     Parameters
     ----------
     path : str or path
-        File; `.npz` is added where it is missing.
+        File; `.npz` is added where it is missing, and so is its folder.
 
     Yields
     ------
@@ -130,6 +130,7 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
     target = storage.npz_path(path, "checkpoint.alone")
     with ExitStack() as stack:
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock.hold(target.with_suffix(".lock"), f"the checkpoint {target}"))
         except lock.LockedError:
             raise

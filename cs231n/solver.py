@@ -55,7 +55,8 @@ class Solver:
     num_train_samples, num_val_samples : int or None
         Samples drawn to estimate the training and the validation accuracy; None takes all.
     checkpoint_name : str, optional
-        Keep a checkpoint ``<name>.npz``, from which `resume` goes on, and the one before it.
+        Keep a checkpoint ``<name>.npz``, from which `resume` goes on, and the one before it; a
+        missing folder is made when training starts.
     print_every : int
         Iterations between printed losses.
     verbose : bool

@@ -368,11 +368,18 @@ def test_a_folder_that_vanishes_stops_nothing(tmp_path, capsys):
     assert not folder.exists()
 
 
-def test_a_folder_that_was_never_there_is_told_early_and_stops_nothing(tmp_path, capsys):
+def test_a_missing_folder_is_made(tmp_path, capsys):
+    solver_in(tmp_path / "a" / "new" / "one").train()
+    assert capsys.readouterr().err == ""
+    assert checkpoint.load(tmp_path / "a" / "new" / "one" / "run")["iteration"] == 20
+
+
+def test_a_folder_that_cannot_be_made_is_told_early_and_stops_nothing(tmp_path, capsys):
     seen = []
-    solver = solver_in(tmp_path / "never", lambda _: seen.append(capsys.readouterr().err))
+    (tmp_path / "file").write_bytes(b"in the way")
+    solver = solver_in(tmp_path / "file", lambda _: seen.append(capsys.readouterr().err))
     solver.train()
-    assert "No such file or directory" in seen[1]
+    assert "Not a directory" in seen[1]
     assert len(solver.loss_history) == 20
 
 

@@ -133,14 +133,20 @@ def end(process, rng):
     return killed and process.returncode == -9
 
 
+def stamp(path):
+    """Return when a file was last written, 0 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def torment(case, seed, folder, rng, tally):
     """Kill a run and let it go on until it has ended; return its outcome."""
     for _ in range(MOST_LIVES):
+        before = stamp(folder / "run.part.npz")  # what an earlier kill left
         with start(case, seed, folder) as process:
             killed = end(process, rng)
             trouble = process.stderr.read()
         tally["kills"] += killed
-        tally["kills while writing"] += killed and (folder / "run.part.npz").exists()
+        tally["kills while writing"] += killed and stamp(folder / "run.part.npz") not in (0, before)
         if not killed and process.returncode != 0:
             raise RuntimeError(f"{case}: a child failed\n{trouble}")
         if (folder / "outcome.json").exists():

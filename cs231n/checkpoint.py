@@ -92,15 +92,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such checkpoint, and none before it.
+    OSError
+        If there is no such checkpoint, or the disk does not give it, and none before it.
     ValueError
         If there is no whole one, or it has another format.
     """
     target = storage.npz_path(path, "checkpoint.load")
     try:
         return _read(target)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         for name in ("previous", "part"):
             state = _read_if_whole(_beside(target, name))
             if state is not None:

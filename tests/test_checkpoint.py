@@ -132,6 +132,24 @@ def test_a_damaged_one_gives_way_to_the_one_before(tmp_path, capsys):
     assert checkpoint.exists(tmp_path / "run")
 
 
+def test_one_that_the_disk_does_not_give_gives_way_to_the_one_before(tmp_path, capsys, monkeypatch):
+    for number in range(2):
+        checkpoint.save(tmp_path / "run", numbered(number))
+    read = storage.read_npz
+
+    def read_on_a_bad_disk(path):
+        if path.name == "run.npz":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(storage, "read_npz", read_on_a_bad_disk)
+    assert checkpoint.load(tmp_path / "run")["number"] == 0
+    assert "Input/output error" in capsys.readouterr().err
+    (tmp_path / "run.previous.npz").unlink()
+    with pytest.raises(OSError, match="Input/output error"):
+        checkpoint.load(tmp_path / "run")
+
+
 def test_one_whose_new_name_a_kill_prevented_is_found(tmp_path):
     path = checkpoint.save(tmp_path / "run", numbered(5))
     os.rename(path, tmp_path / "run.part.npz")

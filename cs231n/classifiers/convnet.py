@@ -30,7 +30,7 @@ __all__ = ["ConvNet"]
 _NORMALIZATIONS = (None, "batchnorm", "groupnorm")
 _POOL_PARAM = {"pool_height": 2, "pool_width": 2, "stride": 2}
 _GLOBAL_POOLS = {"gavg": GLOBAL_AVG_POOL, "gmax": GLOBAL_MAX_POOL}
-_NUMBER = r"[1-9]\d*"
+_NUMBER = r"[1-9][0-9]{0,8}"  # no network has more of anything
 _FORMS = {
     "conv": rf"conv(?P<units>{_NUMBER})(x(?P<size>{_NUMBER}))?(s(?P<stride>{_NUMBER}))?",
     "fc": rf"fc(?P<units>{_NUMBER})",
@@ -256,5 +256,5 @@ def _token(word: str, place: str) -> Token:
             return Token(kind, place, **given)
     raise ValueError(
         f"{place} is no layer; expected conv<filters>, conv<filters>x<size>s<stride>, pool, gavg,"
-        f" gmax or fc<units> with numbers from 1"
+        f" gmax or fc<units> with numbers from 1 to 999999999"
     )

@@ -157,9 +157,7 @@ class Solver:
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
         self.num_train_samples = _count("num_train_samples", num_train_samples)
         self.num_val_samples = _count("num_val_samples", num_val_samples)
-        if checkpoint_name is not None:
-            storage.npz_path(checkpoint_name, "Solver", "checkpoint_name")
-        self.checkpoint_name = checkpoint_name
+        self.checkpoint_name = _checked_name(checkpoint_name)
         self.print_every = checks.integer("Solver", "print_every", print_every, least=1)
         self.verbose = verbose
         self.replace = replace
@@ -168,18 +166,17 @@ class Solver:
         self.augment = _checked_function("augment", augment)
         self.schedule = _checked_function("schedule", schedule)
         self.weight_decay = checks.number("Solver", "weight_decay", weight_decay, low=0)
-        self.clip_norm = clip_norm
-        if clip_norm is not None:
-            self.clip_norm = checks.number("Solver", "clip_norm", clip_norm, low=0, low_open=True)
+        self.clip_norm = None if clip_norm is None else _positive("clip_norm", clip_norm)
         self.checkpoint_every = _count("checkpoint_every", checkpoint_every)
-        if schedule is not None:
-            _factor(schedule, 0.0)  # a wrong one fails here
-        if schedule is not None or self.weight_decay:
-            self._require_rate()
+        self._check_rate()
         self._reset()
 
-    def _require_rate(self) -> None:
-        """Put the learning rate into the configuration; an error where nobody knows it."""
+    def _check_rate(self) -> None:
+        """See to it that there is a learning rate where schedule and weight decay multiply it."""
+        if self.schedule is not None:
+            _factor(self.schedule, 0.0)  # a wrong one fails here
+        elif not self.weight_decay:
+            return
         if isinstance(self.update_rule, str):
             self.optim_config.setdefault(
                 "learning_rate", optim.DEFAULTS[self.update_rule]["learning_rate"]
@@ -335,6 +332,7 @@ class Solver:
             X = self.augment(X)
         loss, grads, l2 = self._loss(X, y)
         self._refuse_divergence(loss)
+        _require_gradients(grads, self.model.params)
         self.loss_history.append(float(loss))
         decayed = _weight_names(self.model) if self.weight_decay else ()
         for name, w in self.model.params.items():
@@ -547,6 +545,13 @@ def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
     raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")
 
 
+def _checked_name(checkpoint_name: Any) -> Any:
+    """Return the name of a checkpoint, or None for none."""
+    if checkpoint_name is not None:
+        storage.npz_path(checkpoint_name, "Solver", "checkpoint_name")
+    return checkpoint_name
+
+
 def _checked_function(name: str, value: Any) -> Any:
     """Return a function, or None for none."""
     if value is None or callable(value):
@@ -557,6 +562,16 @@ def _checked_function(name: str, value: Any) -> Any:
 def _factor(schedule: Schedule, progress: float) -> float:
     """Return the factor that a schedule puts on the learning rate."""
     return checks.number("Solver", f"schedule({progress})", schedule(progress), low=0)
+
+
+def _require_gradients(grads: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Raise a ValueError where the model's loss gave no gradient of a parameter."""
+    missing = [name for name in params if name not in grads]
+    if missing:
+        raise ValueError(
+            f"Solver: model.loss gives gradients of {', '.join(map(str, grads)) or 'nothing'};"
+            f" expected those of {', '.join(missing)} too, for they are in model.params"
+        )
 
 
 def _weight_names(model: Any) -> Collection[str]:
@@ -587,6 +602,11 @@ def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:
     out = workspace.empty((len(batch), *X.shape[1:]), X.dtype)
     # "clip" lets NumPy write straight into out; the indices are in range.
     return np.take(X, batch, axis=0, out=out, mode="clip")
+
+
+def _positive(name: str, value: float) -> float:
+    """Return a positive number."""
+    return checks.number("Solver", name, value, low=0, low_open=True)
 
 
 def _count(name: str, value: int | None) -> int | None:

@@ -820,6 +820,15 @@ def test_a_users_own_model_is_trained(rule, rng):
     assert all(type(loss) is float for loss in solver.loss_history)
 
 
+def test_a_missing_gradient_is_named_before_anything_is_updated():
+    solver = scripted_solver([1.0])
+    solver.model.params["bias"] = np.zeros(1)
+    solver.optim_configs["bias"] = {}
+    with pytest.raises(ValueError, match=r"Solver: model\.loss gives gradients of w; .* bias too"):
+        solver._step()
+    assert (solver.model.params["w"], solver.loss_history) == (0, [])
+
+
 def test_a_loss_that_is_put_on_the_model_itself_is_called(rng):
     model, plain = small_net(reg=0.1), small_net(reg=0.1)
     data, calls, losses = images(rng), [], []

@@ -250,12 +250,12 @@ def compare_times(
     """
     rounds = checks.integer("compare_times", "rounds", rounds, least=1)
     medians = {name: times.median for name, times in measure(contest, rounds).items()}
-    *_, (fastest, best) = medians.items()
+    *_, last = medians
     shown = ", ".join(f"{name} {1000 * median:.4g} ms" for name, median in medians.items())
     ratios = ", ".join(
-        f"{fastest} is {median / best:.3g} times as fast as {name}"
+        f"{last} is {median / medians[last]:.3g} times as fast as {name}"
         for name, median in medians.items()
-        if name != fastest
+        if name != last
     )
     print(f"{what}: {shown}; {ratios}" if ratios else f"{what}: {shown}")
     return medians

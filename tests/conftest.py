@@ -47,6 +47,20 @@ def backend_name(request):
     backend.select(previous)
 
 
+@pytest.fixture
+def read_only_folder(tmp_path):
+    """Return a folder in which no file can be made; for root that is one of the kernel's own."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    if not os.access(folder, os.W_OK):
+        yield folder
+        folder.chmod(0o700)
+    elif Path("/sys").is_mount():
+        yield Path("/sys")
+    else:
+        pytest.skip("this user may write to read-only folders")
+
+
 @pytest.fixture(scope="session")
 def cifar10_dir():
     """Return the folder of the real CIFAR-10 batches, which CS231N_DATA names."""

@@ -96,6 +96,10 @@ def drawn(name, dtype, odd=None, odd_dtype=None):
 
 
 twins = pytest.mark.parametrize("name", TWINS)
+# A single number has no layout and is no batch.
+twins_of_arrays = pytest.mark.parametrize(
+    "name", [name for name, case in TWINS.items() if () not in case.fast.shapes]
+)
 
 
 @twins
@@ -105,11 +109,9 @@ def test_twins_agree(name, dtype, backend_name):
     assert_twins_agree(run_twin(TWINS[name].fast, arrays), expected)
 
 
-@twins
+@twins_of_arrays
 def test_twins_agree_in_any_layout(name, backend_name):
     arrays, expected = drawn(name, "float32")
-    if any(array.ndim == 0 for array in arrays):
-        pytest.skip("a number has no layout")
     for layout in LAYOUTS.values():
         assert_twins_agree(run_twin(TWINS[name].fast, arrays, layout), expected)
 
@@ -122,12 +124,10 @@ def test_twins_agree_on_mixed_dtypes_and_integers(name, dtype, backend_name):
         assert_twins_agree(run_twin(TWINS[name].fast, arrays), expected, precision="float32")
 
 
-@twins
+@twins_of_arrays
 def test_twins_agree_on_an_empty_batch_or_refuse_it(name, backend_name, rng):
     case = TWINS[name]
     x, *weights = case.fast.draw(rng)
-    if x.ndim == 0:
-        pytest.skip("a number is no batch")
     try:
         expected = run_twin(case.reference, [x[:0], *weights])
     except ValueError as error:

@@ -418,3 +418,10 @@ def test_too_little_memory_for_a_checkpoint_stops_nothing(tmp_path, monkeypatch,
     solver.train()
     assert len(solver.loss_history) == 20
     assert "cannot be written (MemoryError)" in capsys.readouterr().err
+
+
+def test_a_network_that_is_given_a_checkpoint_names_what_reads_it(tmp_path):
+    solver_in(tmp_path).train()
+    message = r"TwoLayerNet\.load: .* is a checkpoint of training, which Solver\.resume reads"
+    with pytest.raises(ValueError, match=message):
+        TwoLayerNet(6, 5, 3).load(tmp_path / "run.npz")

@@ -270,6 +270,11 @@ class Network:
         arrays = storage.read_npz(fname)
         places = self._statistics()
         shapes = {name: w.shape for name, w in self.params.items()}
+        if {"digest", "state"} <= set(arrays):
+            raise ValueError(
+                f"{where}: {fname} is a checkpoint of training, which Solver.resume reads;"
+                f" expected a file that {self._name}.save wrote"
+            )
         if not set(shapes) <= set(arrays) <= {*shapes, *places}:
             optional = f" and perhaps {', '.join(places)}" if places else ""
             raise ValueError(

@@ -17,11 +17,12 @@ OH, OW height and width of an output map
 from __future__ import annotations
 
 import contextlib
+import difflib
 import math
 import operator
 import os
 import stat
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = [
     "function",
     "generator",
     "groups",
+    "hints",
     "image_shape",
     "integer",
     "keep_dtype",
@@ -345,6 +347,15 @@ def sequence(where: str, name: str, value: Any) -> list[Any]:
         raise TypeError(
             f"{where}: {name} is a {type(value).__name__}; expected a sequence"
         ) from error
+
+
+def hints(unknown: Iterable[Any], known: Iterable[str]) -> str:
+    """Return a list of unknown names, each with the known one that looks most like it."""
+    names = sorted(known)
+    near = ((name, difflib.get_close_matches(str(name), names, n=1)) for name in unknown)
+    return ", ".join(
+        f"{name!r}" + "".join(f" (did you mean {one!r}?)" for one in close) for name, close in near
+    )
 
 
 def function(where: str, name: str, value: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import math
 import os
@@ -151,7 +150,7 @@ class Solver:
         self.update_rule = _checked_rule(update_rule)
         self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
         if isinstance(update_rule, str):
-            optim.hyperparameters(update_rule, dict(self.optim_config))  # wrong ones fail here
+            _check_hyperparameters(update_rule, self.optim_config)
         self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
         self.batch_size = checks.integer("Solver", "batch_size", batch_size, least=1)
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
@@ -502,13 +501,9 @@ def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
     if not unknown:
         return
     known = [name for name in inspect.signature(Solver).parameters if name != "unknown"]
-    hints = [
-        f"{name!r}" + "".join(f" (did you mean {near!r}?)" for near in close[:1])
-        for name in unknown
-        for close in [difflib.get_close_matches(name, known)]
-    ]
     raise TypeError(
-        f"Solver: unrecognized arguments {', '.join(hints)}; expected some of {', '.join(known)}"
+        f"Solver: unrecognized arguments {checks.hints(unknown, known)}; expected some of"
+        f" {', '.join(known)}"
     )
 
 
@@ -550,6 +545,22 @@ def _checked_name(checkpoint_name: Any) -> Any:
     if checkpoint_name is not None:
         storage.npz_path(checkpoint_name, "Solver", "checkpoint_name")
     return checkpoint_name
+
+
+def _check_hyperparameters(rule: str, config: Mapping[str, Any]) -> None:
+    """Raise an error for hyperparameters that are wrong, or that no rule knows.
+
+    Those of other rules pass, so that one configuration may serve to compare rules.
+    """
+    known = {name for names in (*optim.DEFAULTS.values(), *optim.STATE.values()) for name in names}
+    unknown = [name for name in config if name not in known | {"t"}]
+    if unknown:
+        raise ValueError(
+            f"Solver: optim_config has {checks.hints(unknown, known)}, which no update rule knows;"
+            f" {rule} takes {', '.join(optim.DEFAULTS[rule])}"
+        )
+    optim.hyperparameters(rule, dict(config))
+    checks.number("Solver", "learning_rate", config.get("learning_rate", 0), low=0)
 
 
 def _checked_function(name: str, value: Any) -> Any:

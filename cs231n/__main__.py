@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from cs231n import __version__
+from cs231n import __version__, checks
 from cs231n.commands import bench, check, download, train
 
 __all__ = ["main"]
 
 _COMMANDS = {"train": train, "check": check, "bench": bench, "download": download}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in a line, instead of after a page of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is, and exit with status 2."""
+        self.exit(2, f"{self.prog}: {message}\nHelp: python -m {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status : int
         0 if all went well, 1 if the command failed, 2 for a wrong command line, 130 after Ctrl-C.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="cs231n", description="Neural network layers to read, gradient-check and train."
     )
     parser.add_argument("--version", action="version", version=f"cs231n {__version__}")
@@ -36,13 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = (module.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=text, description=text)
         module.add_options(command)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        flags = [f"--{name.replace('_', '-')}" for name in vars(options)]
+        hints = checks.hints(unknown, flags)
+        commands.choices[options.command].error(f"unrecognized arguments: {hints}")
     try:
         return _COMMANDS[options.command].run(options)
     except KeyboardInterrupt:
         print("cs231n: interrupted", file=sys.stderr)
         return 130
-    except (OSError, ValueError, ArithmeticError) as error:
+    except (OSError, ValueError, ArithmeticError, MemoryError) as error:
         print(f"cs231n {options.command}: {error}", file=sys.stderr)
         return 1
 

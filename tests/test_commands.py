@@ -301,12 +301,12 @@ def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
     [
         (["trian"], "invalid choice: 'trian'"),
         ([], "required: COMMAND"),
-        (["train", "--epocs", "1"], "unrecognized arguments: --epocs"),
+        (["train", "--epocs", "1"], "unrecognized arguments: '--epocs' (did you mean '--epochs'?)"),
         (["train", "--epochs", "one"], "invalid int value: 'one'"),
         (["train", "--model", "resnet"], "invalid choice: 'resnet'"),
         (["train", "--update-rule", "adm"], "invalid choice: 'adm'"),
         (["train", "--data", "cifar100"], "invalid choice: 'cifar100'"),
-        (["check", "--sed", "1"], "unrecognized arguments: --sed"),
+        (["check", "--sed", "1"], "unrecognized arguments: '--sed' (did you mean '--seed'?), '1'"),
         (["bench", "--dtype", "float16"], "invalid choice: 'float16'"),
     ],
 )
@@ -316,18 +316,27 @@ def test_typing_errors_exit_with_2(arguments, message, capsys):
     assert stopped.value.code == 2
     printed = capsys.readouterr()
     assert message in printed.err
-    assert printed.err.startswith("usage: cs231n")
+    assert printed.err.startswith("cs231n")
+    assert "usage" not in printed.err  # that of train would push the message out of sight
+    assert "--help" in printed.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "two-layer", "--dropout", "0.5"], "--model two-layer has neither"),
-        (["--normalization", "batchnorm"], "--model three-layer-conv has neither"),
+        (["--model", "two-layer", "--dropout", "0.5"], "--model two-layer has no --dropout"),
+        (["--normalization", "batchnorm"], "--model three-layer-conv has no --normalization; "),
         ([*DEEP[:2], "--normalization", "layernorm"], "ConvNet: normalization is 'layernorm'"),
         ([*DEEP[:3], "conv4-fcc"], "ConvNet: token 'fcc' at position 2"),
-        (["--architecture", "fc10"], "--model three-layer-conv has neither architecture nor"),
-        (["--label-smoothing", "0.1"], "has neither architecture nor label smoothing"),
+        (["--architecture", "fc10"], "has no --architecture; expected --model convnet with it"),
+        (["--label-smoothing", "0.1"], "has no --label-smoothing; expected --model convnet with"),
+        ([*DEEP, "--num-filters", "4"], "--model convnet has no --num-filters"),
+        ([*DEEP, "--hidden-dims", "4"], "--model convnet has no --hidden-dims; expected .*two-lay"),
+        ([*DEEP[:3], "conv4-fc9"], "ends in 9 scores, but there are 10 classes; expected .* fc10"),
+        (["--data-dir", "x"], "--data-dir is the folder of CIFAR-10; expected --data cifar10"),
+        (["--shift", "2"], "--shift says how far --augment shifts; expected --augment"),
+        (["--learning-rate", "-1"], "learning_rate is -1"),
+        (["--num-training", "1000000000"], "llocate"),
         (["--weight-decay", "-1"], "weight_decay is -1"),
         (["--clip-norm", "0"], "clip_norm is 0"),
         (["--augment", "--shift", "-1"], "pad is -1"),
@@ -349,6 +358,13 @@ def test_wrong_values_exit_with_1_and_leave_no_folder(arguments, message, tmp_pa
     assert re.search(rf"^cs231n train: .*{message}", printed.err)
     assert "Traceback" not in printed.err
     assert not folder.exists()
+
+
+def test_a_run_without_epochs_says_that_there_are_no_results(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", *SMALL[:2], "--epochs", "0", "--output", str(folder)]) == 0
+    assert "no iteration was made: there are no results\n" in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {"config.json"}
 
 
 def test_a_diverging_run_keeps_its_history(tmp_path):
@@ -376,6 +392,7 @@ def test_ctrl_c_writes_the_results_so_far(tmp_path):
     status, out, err = finished(process)
     assert status == 130
     assert "interrupted" in err
+    assert "To go on from the last checkpoint: python -m cs231n train --resume run\n" in err
     assert "Traceback" not in out + err
     assert "best validation accuracy" in out
     folder = tmp_path / "run"

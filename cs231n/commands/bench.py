@@ -19,7 +19,12 @@ _TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     add = parser.add_argument
-    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+    add(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision (default: %(default)s)",
+    )
     add("--rounds", type=int, default=15, help="times that each is run (default: %(default)s)")
     add("--batch", type=int, default=100, help="images in the batch (default: %(default)s)")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["FREE", "Remember", "read_options"]
+__all__ = ["FREE", "Remember", "flag", "read_options"]
 
 # What may be another value when a run goes on: nothing that its numbers depend on.
 FREE = ("epochs", "print_every", "checkpoint_every", "data_dir")
@@ -63,11 +63,11 @@ def read_options(
     parser = _Parser(add_help=False, allow_abbrev=False)
     add_options(parser)
     changes = dict(_given(options, vars(parser.parse_args([]))))
-    fixed = [_flag(name) for name in changes if name not in FREE]
+    fixed = [flag(name) for name in changes if name not in FREE]
     if fixed:
         raise ValueError(
             f"--resume takes the options from {folder}; found {', '.join(fixed)} too,"
-            f" expected none but {', '.join(map(_flag, FREE))}"
+            f" expected none but {', '.join(map(flag, FREE))}"
         )
     earlier = parser.parse_args(_words(folder), argparse.Namespace(command="train"))
     for name, value in {**changes, "resume": folder, "output": folder}.items():
@@ -84,7 +84,7 @@ def _given(options: argparse.Namespace, defaults: dict[str, Any]) -> Iterator[tu
             yield name, value
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
     """Return how an option is written on the command line."""
     return f"--{name.replace('_', '-')}"
 
@@ -101,7 +101,7 @@ def _words(folder: Path) -> list[str]:
     words: list[str] = []
     for name, value in stored:
         if name not in ("command", "resume", "output"):
-            words += _words_of(_flag(name), value)
+            words += _words_of(flag(name), value)
     return words
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +26,17 @@ __all__ = ["add_options", "run"]
 _LOCK = "run.lock"
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 _DEEP = ("fully-connected", "convnet")
+_ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
+# Options that only some of the models have.
+_OPTIONS_OF = {
+    "architecture": ("convnet",),
+    "label_smoothing": ("convnet",),
+    "normalization": _DEEP,
+    "dropout": _DEEP,
+    "hidden_dims": _MODELS[:3],
+    "num_filters": _MODELS[:1],
+    "filter_size": _MODELS[:1],
+}
 _SCHEDULES = {
     "constant": None,
     "step": schedules.step,
@@ -39,7 +53,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = _adder(parser, "run")
     add("--seed", type=int, default=231, help="seed of NumPy's global generator")
     add("--print-every", type=int, default=20, help="iterations between printed losses")
-    add("--mirror", action="store_true", help="also test with the mirror images' scores added")
+    add(
+        "--mirror",
+        action="store_true",
+        help="also test with the scores of mirror images added to those of the images",
+    )
     add("--checkpoint-every", type=int, help="iterations between checkpoints (default: an epoch's)")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")
@@ -66,24 +84,45 @@ def _adder(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
 def _add_network_options(add: Callable[..., None]) -> None:
     """Declare the options that the network is built from."""
     add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
-    add("--architecture", help="layers of a convnet, such as conv32-pool-conv64-gmax-fc10")
-    add("--hidden-dims", type=int, nargs="+", default=[500], help="units of the hidden layers")
-    add("--num-filters", type=int, default=32, help="filters of the convolution")
-    add("--filter-size", type=int, default=7, help="height and width of the filters, in pixels")
+    add(
+        "--architecture",
+        help=f"convnet: its layers, fc10 at the end for ten classes (default: {_ARCHITECTURE})",
+    )
+    add(
+        "--hidden-dims",
+        type=int,
+        nargs="+",
+        metavar="UNITS",
+        default=[500],
+        help="all but convnet: units of each hidden affine layer",
+    )
+    add("--num-filters", type=int, default=32, help="three-layer-conv: filters")
+    add("--filter-size", type=int, default=7, help="three-layer-conv: pixels along a filter's side")
     add(
         "--normalization",
         choices=("none", "batchnorm", "layernorm", "groupnorm"),
         default="none",
-        help="normalisation of a fully-connected network (batch, layer) or convnet (batch, group)",
+        help="fully-connected: none, batchnorm or layernorm; convnet: none, batchnorm or groupnorm",
     )
-    add("--dropout", type=float, default=1.0, help="keep ratio of hidden affine units of the same")
+    add(
+        "--dropout",
+        type=float,
+        default=1.0,
+        help="fully-connected, convnet: share of hidden affine units that dropout keeps",
+    )
     add(
         "--weight-scale",
         type=float,
-        help="deviation of initial weights (default: 0.001, 0.01 FC, He's for a convnet)",
+        help="standard deviation of the initial weights (default: 0.01 for fully-connected, that"
+        " of He for a convnet, 0.001 for the others)",
     )
     add("--reg", type=float, default=0.001, help="strength of L2 regularisation")
-    add("--label-smoothing", type=float, default=0.0, help="part of a convnet's target for all")
+    add(
+        "--label-smoothing",
+        type=float,
+        default=0.0,
+        help="convnet: part of the target that all classes share",
+    )
     add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
 
 
@@ -95,11 +134,24 @@ def _add_data_options(add: Callable[..., None]) -> None:
         default="builtin",
         help="the built-in glyphs, made on the fly, or the real CIFAR-10",
     )
-    add("--data-dir", type=Path, help="folder of the CIFAR-10 batches")
-    add("--num-training", type=int, help="training samples; all by default")
+    add(
+        "--data-dir",
+        type=Path,
+        help="folder of the CIFAR-10 batches (default: where the download puts them, or what the"
+        " environment variable CS231N_DATA names)",
+    )
+    add("--num-training", type=int, help="training samples (default: all)")
     add("--num-test", type=int, default=1000, help="test samples; CIFAR-10 has 10000")
-    add("--standardize", action="store_true", help="divide channels by their deviation")
-    add("--augment", action="store_true", help="flip and shift training images at random")
+    add(
+        "--standardize",
+        action="store_true",
+        help="divide each colour by its standard deviation in the training images",
+    )
+    add(
+        "--augment",
+        action="store_true",
+        help="flip and shift training images at random (glyphs do not look the same flipped)",
+    )
     add("--shift", type=int, default=4, help="largest shift of --augment, in pixels")
 
 
@@ -113,7 +165,9 @@ def _add_training_options(add: Callable[..., None]) -> None:
     add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
     add("--schedule", choices=_SCHEDULES, default="constant", help="course of the step size")
     add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
-    add("--clip-norm", type=float, help="largest norm of all gradients together")
+    add(
+        "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -124,6 +178,7 @@ def run(options: argparse.Namespace) -> int:
     model = build_model(options)
     folder = options.resume or new_folder(options)
     data = load_data(options)
+    _require_classes(model, data["y_train"])
     solver = build_solver(options, model, data, folder / "checkpoint.npz")
     # Made only now, so that a wrong option or missing data leave no folder in the next run's way.
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,11 +204,17 @@ def _train(
     start = time.perf_counter()
     try:
         solver.train()
+    except KeyboardInterrupt:
+        again = shlex.join(["python", "-m", "cs231n", "train", "--resume", str(folder)])
+        print(f"To go on from the last checkpoint: {again}", file=sys.stderr)
+        raise
     finally:
         seconds = time.perf_counter() - start
         if solver.loss_history:
             folder.mkdir(parents=True, exist_ok=True)  # it may have vanished meanwhile
             write_results(folder, options, solver, data, seconds)
+    if not solver.loss_history:
+        print("no iteration was made: there are no results")
 
 
 def build_model(options: argparse.Namespace) -> Network:
@@ -182,22 +243,35 @@ def build_model(options: argparse.Namespace) -> Network:
 
 
 def _refuse_unsuited(options: argparse.Namespace) -> None:
-    """Raise a ValueError for an option that the model does not have."""
-    model = options.model
-    if model not in _DEEP and (options.normalization != "none" or options.dropout != 1):
+    """Raise a ValueError for an option that would do nothing."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    changed = [name for name, value in vars(options).items() if value != parser.get_default(name)]
+    for name in changed:
+        models = _OPTIONS_OF.get(name, _MODELS)
+        if options.model not in models:
+            raise ValueError(
+                f"--model {options.model} has no {stored.flag(name)};"
+                f" expected --model {' or '.join(models)} with it"
+            )
+    if options.model != "fully-connected" and len(options.hidden_dims) != 1:
         raise ValueError(
-            f"--model {model} has neither normalization nor dropout;"
-            f" expected --model {' or '.join(_DEEP)} with these options"
-        )
-    if model != "fully-connected" and len(options.hidden_dims) != 1:
-        raise ValueError(
-            f"--model {model} has one hidden layer; found --hidden-dims"
+            f"--model {options.model} has one hidden layer; found --hidden-dims"
             f" {' '.join(map(str, options.hidden_dims))}"
         )
-    if model != "convnet" and (options.architecture is not None or options.label_smoothing):
+    if "data_dir" in changed and options.data != "cifar10":
+        raise ValueError("--data-dir is the folder of CIFAR-10; expected --data cifar10 with it")
+    if "shift" in changed and not options.augment:
+        raise ValueError("--shift says how far --augment shifts; expected --augment with it")
+
+
+def _require_classes(model: Network, y: np.ndarray) -> None:
+    """Raise a ValueError for labels beyond the network's scores."""
+    scores = len(list(model.params.values())[-1])  # the biases of the last layer
+    if y.max() >= scores:
         raise ValueError(
-            f"--model {model} has neither architecture nor label smoothing;"
-            f" expected --model convnet with these options"
+            f"the network ends in {scores} scores, but there are {y.max() + 1} classes;"
+            f" expected an architecture that ends in fc{y.max() + 1}"
         )
 
 

@@ -89,6 +89,9 @@ def _sandwich_cases() -> Iterator[Case]:
     for name, (shapes, options) in sandwiches.items():
         pair = getattr(layer_utils, f"{name}_forward"), getattr(layer_utils, f"{name}_backward")
         yield Case(name, *pair, shapes, options)
+    name = "spatial_batchnorm_relu"  # there is only a fast one
+    pair = tuple(getattr(fast_layers, f"{name}_{way}_fast") for way in ("forward", "backward"))
+    yield Case(f"{name}_fast", *pair, ((2, 4, 3, 5), *_SPATIAL), (_BN,))
 
 
 def _with_twins(cases: Iterable[Case]) -> Iterator[Case]:
@@ -112,7 +115,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check every layer; the exit status is 1 if any gradient is wrong."""
     print(f"Gradients by random projection, float64, {backend.backend()} kernels")
-    print(f"{'layer':<24} {'error':>9} {'bound':>9}  verdict")
+    print(f"{'layer':<28} {'error':>9} {'bound':>9}  verdict")
     failures = 0
     for case in _with_twins(itertools.chain(_cases(), _sandwich_cases())):
         rng = np.random.default_rng(options.seed)
@@ -120,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         report = check_layer(case.forward, case.backward, *arrays, options=case.options, rng=rng)
         worst = max(report.errors.values(), default=float("nan"))
         verdict = "ok" if report.ok else "WRONG"
-        print(f"{case.name:<24} {worst:>9.1e} {report.tolerance:>9.0e}  {verdict}")
+        print(f"{case.name:<28} {worst:>9.1e} {report.tolerance:>9.0e}  {verdict}")
         if not report.ok:
             failures += 1
             print(report.message)

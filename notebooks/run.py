@@ -34,10 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.short and options.in_place:
         parser.error("--short writes nothing back; --in-place stores the outputs of a full run")
+    known = sorted(FOLDER.glob("*.ipynb"))
+    paths = [path if path.is_file() else FOLDER / path for path in options.notebooks] or known
+    for path in paths:
+        if not path.is_file():
+            names = ", ".join(one.name for one in known)
+            parser.error(f"there is no {path.name}; expected the path of a notebook, or of {names}")
     failures = 0
-    for path in options.notebooks or sorted(FOLDER.glob("*.ipynb")):
+    for path in paths:
         start = time.perf_counter()
-        problem = execute(path if path.is_file() else FOLDER / path, options)
+        problem = execute(path, options)
         print(f"{path.name}: {problem or 'ok'} ({time.perf_counter() - start:.0f} s)", flush=True)
         failures += problem.startswith("FAILED")
     return 1 if failures else 0

@@ -176,3 +176,9 @@ def test_a_notebook_that_needs_pytorch_is_left_out_without_it(tmp_path, required
     assert done.returncode == status, done.stdout + done.stderr
     assert f"torch.ipynb: {word}" in done.stdout
     assert "this notebook: PyTorch is missing" in done.stdout
+
+
+def test_a_notebook_that_is_not_there_is_named_before_any_runs():
+    done = run("Dropot.ipynb")
+    assert done.returncode == 2
+    assert "there is no Dropot.ipynb; expected the path of a notebook, or" in done.stderr

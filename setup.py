@@ -6,6 +6,7 @@ Environment variables:
 CS231N_REQUIRE_EXTENSION=1  a build that fails is an error
 CS231N_CHECKED=1            bounds checks of the Cython code on, for running the tests on
 CS231N_SANITIZE=1           address and undefined-behaviour sanitizers on
+CS231N_SANITIZE=thread      thread sanitizer on
 """
 
 import os

@@ -1,5 +1,6 @@
 """Locks between processes: one holder, a clear message for the next, nothing left by a kill."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -119,6 +120,22 @@ def test_without_flock_nothing_is_locked(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
     with lock.hold(tmp_path / "a.lock", "the place"), lock.hold(tmp_path / "a.lock", "it"):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_a_file_system_without_flock_locks_nothing_and_other_errors_are_told(
+    number, tmp_path, monkeypatch
+):
+    def fail(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output error"):
+            take(tmp_path / "a.lock")
+    else:
+        with lock.hold(tmp_path / "a.lock", "the place"):
+            take(tmp_path / "a.lock")
 
 
 def test_a_solver_does_not_write_where_another_process_does(tmp_path):

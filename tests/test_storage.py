@@ -3,12 +3,13 @@
 import errno
 import os
 import pickle
+import stat
 import zipfile
 
 import numpy as np
 import pytest
 
-from cs231n import storage
+from cs231n import checkpoint, storage
 
 ARRAYS = {"W1": np.arange(6.0).reshape(2, 3), "params/b1": np.ones(3, np.float32)}
 
@@ -77,6 +78,21 @@ def test_an_error_while_writing_keeps_the_old_file_and_leaves_no_part(error, old
         write_half(path, error)
     assert (path.read_bytes() if path.exists() else None) == old
     assert [entry.name for entry in tmp_path.iterdir()] == ([] if old is None else ["history.csv"])
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="cannot open folders")
+@pytest.mark.parametrize("write", [storage.write_npz, checkpoint.save])
+def test_the_file_and_then_its_name_are_flushed_to_the_disk(write, tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def record(descriptor):
+        flushed.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        flushed.append((tmp_path / "a.npz").exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    write(tmp_path / "a", ARRAYS)
+    assert flushed == [False, False, True, True]
 
 
 def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(tmp_path, monkeypatch):

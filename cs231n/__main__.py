@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if the command failed, 2 for a wrong command line, 130 after Ctrl-C.
     """
     parser = _Parser(
-        prog="cs231n", description="Neural network layers to read, gradient-check and train."
+        prog="cs231n",
+        description="Neural network layers to read, gradient-check and train.",
+        epilog="The options of a command: python -m cs231n COMMAND --help",
     )
     parser.add_argument("--version", action="version", version=f"cs231n {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from cs231n import checkpoint, checks, fast_optim, optim, storage, training_state, workspace
 from cs231n.schedules import Schedule
+from cs231n.training_state import SPLITS
 
 __all__ = ["DivergedError", "Solver"]
-
-_SPLITS = ("X_train", "y_train", "X_val", "y_val")
 
 
 class DivergedError(FloatingPointError):
@@ -510,13 +509,13 @@ def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
 def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return X_train, y_train, X_val and y_val, which have as many labels as samples."""
     checks.mapping("Solver", "data", data)
-    missing = [name for name in _SPLITS if name not in data]
+    missing = [name for name in SPLITS if name not in data]
     if missing:
         raise ValueError(
             f"Solver: data lacks {', '.join(missing)}; found {sorted(map(str, data))},"
-            f" expected {', '.join(_SPLITS)}"
+            f" expected {', '.join(SPLITS)}"
         )
-    arrays = {name: checks.any_array("Solver", name, data[name]) for name in _SPLITS}
+    arrays = {name: checks.any_array("Solver", name, data[name]) for name in SPLITS}
     for split in ("train", "val"):
         _check_labelled("Solver", **{name: arrays[name] for name in (f"X_{split}", f"y_{split}")})
     return list(arrays.values())

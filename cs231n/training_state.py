@@ -23,10 +23,10 @@ from cs231n import backend, checks
 if TYPE_CHECKING:
     from cs231n.solver import Solver
 
-__all__ = ["arguments", "capture", "restore"]
+__all__ = ["SPLITS", "arguments", "capture", "restore"]
 
 _WHERE = "Solver.resume"
-_SPLITS = ("X_train", "y_train", "X_val", "y_val")
+SPLITS = ("X_train", "y_train", "X_val", "y_val")
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
 # Arguments of the Solver: what the numbers of a run depend on, and what may change on the way.
 _FIXED = (
@@ -202,7 +202,7 @@ def _describe(model: Any) -> dict[str, Any]:
 def _fingerprints(solver: Solver) -> dict[str, str]:
     """Return what tells the solver's data from others, computed once."""
     if not solver._fingerprints:
-        solver._fingerprints = {name: _fingerprint(getattr(solver, name)) for name in _SPLITS}
+        solver._fingerprints = {name: _fingerprint(getattr(solver, name)) for name in SPLITS}
     return solver._fingerprints
 
 

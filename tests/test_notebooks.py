@@ -178,6 +178,7 @@ def test_a_notebook_that_needs_pytorch_is_left_out_without_it(tmp_path, required
     assert "this notebook: PyTorch is missing" in done.stdout
 
 
+@needs_nbclient
 def test_a_notebook_that_is_not_there_is_named_before_any_runs():
     done = run("Dropot.ipynb")
     assert done.returncode == 2

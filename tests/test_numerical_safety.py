@@ -46,7 +46,9 @@ def test_smoothed_losses_of_huge_scores_are_right(dtype, size, backend_name):
 
 
 BATCH_NORMS = {
-    name: case for name, case in LAYERS.items() if "batchnorm" in name and "train" in name
+    name: case
+    for name, case in LAYERS.items()
+    if "batchnorm" in name and "train" in name and "relu" not in name  # which hides the output
 }
 
 

@@ -30,6 +30,11 @@ def assert_close(found, expected, looser=1.0, scale=None):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True)
 
 
+def pytest_make_parametrize_id(val):
+    """Name bytes by their length: a packed file holds the time, and two workers must agree."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 KERNELS = backend.available()
 
 

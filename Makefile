@@ -30,6 +30,7 @@ bench: setup
 
 benchmarks: setup
 	$(BIN)/python benchmarks/kernels.py --threads $(THREADS)
+	$(BIN)/python benchmarks/paths.py --threads $(THREADS)
 	$(BIN)/python benchmarks/step.py --threads $(THREADS)
 	$(BIN)/python benchmarks/epoch.py --threads $(THREADS) --dtype float32
 	$(BIN)/python benchmarks/scaling.py --threads $(THREADS)

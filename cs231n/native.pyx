@@ -2,7 +2,8 @@
 
 `cs231n.fast_layers` sees to it that the arrays are checked, C-contiguous, of one dtype and not
 empty.  The kernels are compiled once for each instruction set, and `select` chooses among those
-that the processor has.  `cs231n.numpy_kernels` has the same functions in NumPy.
+that the processor has.  `cs231n.numpy_kernels` has the same functions in NumPy, where there is no
+choice of a `path`: a convolution takes the faster of two ways, which tests and benchmarks may set.
 """
 
 from libc.stdint cimport int64_t
@@ -39,6 +40,12 @@ __all__ = [
 cdef extern from "csrc/doors.h" nogil:
     ctypedef struct window_shape:
         Py_ssize_t N, C, H, W, F, HH, WW, OH, OW, stride, pad
+        int path
+
+    enum:
+        BY_RULE
+        DIRECT
+        FILTERED
 
     ctypedef struct product_shape:
         Py_ssize_t M, N, K, am, ak, bk, bn
@@ -88,20 +95,28 @@ def select(name):
         raise ValueError(f"native.select: {name!r} is none of {instruction_sets()}")
 
 
+# The faster of the two ways to convolve, or one of them where the shape allows both.
+cdef dict _PATHS = {"rule": BY_RULE, "direct": DIRECT, "filtered": FILTERED}
+
+
 cdef window_shape _shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] out,
-                         window) except *:
-    """Describe a convolution or pooling of images x to the kernels."""
+                         window, path) except *:
+    """Describe a convolution of images x to the kernels."""
     cdef window_shape s
     s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     s.F, s.OH, s.OW = out.shape[1], out.shape[2], out.shape[3]
     s.HH, s.WW, s.stride, s.pad = window
+    if path not in _PATHS:
+        raise ValueError(f"native: path is {path!r}; expected one of {[*_PATHS]}")
+    s.path = _PATHS[path]
     return s
 
 
 def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
-                 const floating[::1] b, floating[:, :, :, ::1] out, window, bint relu=False):
+                 const floating[::1] b, floating[:, :, :, ::1] out, window, bint relu=False,
+                 path="rule"):
     """Write the output (N, F, OH, OW) of a convolution, with the relu applied if asked for."""
-    cdef window_shape s = _shape(x, out, window)
+    cdef window_shape s = _shape(x, out, window, path)
     cdef int threads = get_num_threads()
     cdef unsigned char[::1] scratch = workspace.scratch(
         call_conv_forward_bytes(&s, threads, &x[0, 0, 0, 0]))
@@ -111,9 +126,9 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
 
 
 def conv_dx(const floating[:, :, :, ::1] w, const floating[:, :, :, ::1] dout,
-            floating[:, :, :, ::1] dx, window):
+            floating[:, :, :, ::1] dx, window, path="rule"):
     """Write the gradient of the images."""
-    cdef window_shape s = _shape(dx, dout, window)
+    cdef window_shape s = _shape(dx, dout, window, path)
     cdef int threads = get_num_threads()
     cdef unsigned char[::1] scratch = workspace.scratch(
         call_conv_dx_bytes(&s, threads, &dx[0, 0, 0, 0]))
@@ -123,9 +138,9 @@ def conv_dx(const floating[:, :, :, ::1] w, const floating[:, :, :, ::1] dout,
 
 
 def conv_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dout,
-            floating[:, :, :, ::1] dw, floating[::1] db, window):
+            floating[:, :, :, ::1] dw, floating[::1] db, window, path="rule"):
     """Write the gradients of the filters and biases."""
-    cdef window_shape s = _shape(x, dout, window)
+    cdef window_shape s = _shape(x, dout, window, path)
     cdef int threads = get_num_threads()
     cdef unsigned char[::1] scratch = workspace.scratch(
         call_conv_dw_bytes(&s, threads, &x[0, 0, 0, 0]))
@@ -141,6 +156,7 @@ cdef window_shape _plane_shape(const floating[:, :, ::1] x, const floating[:, :,
     s.N, s.C, s.H, s.W = x.shape[0], 1, x.shape[1], x.shape[2]
     s.F, s.OH, s.OW = 1, out.shape[1], out.shape[2]
     s.HH, s.WW, s.stride, s.pad = window
+    s.path = BY_RULE
     return s
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import fast_layers, layer_utils, layers
+from cs231n import backend, fast_layers, layer_utils, layers
 from cs231n.layer_utils import Stage, sandwich
 
 DTYPES = ["float32", "float64"]
@@ -78,7 +78,24 @@ CONV_CASES = {
     "one filter": ConvCase((2, 3, 5, 5), (1, 3, 3, 3), pad=1),
     "one image": ConvCase((1, 3, 5, 5), (2, 3, 3, 3), pad=1),
     "empty batch": ConvCase((0, 3, 5, 5), (2, 3, 3, 3), pad=1),
+    # What the kernels' filtering, which is by patches of 4x4 pixels, has to divide.
+    "many channels": ConvCase((2, 17, 6, 7), (18, 17, 3, 3), pad=1),
+    "many filters": ConvCase((9, 16, 4, 4), (70, 16, 3, 3), pad=1),
+    "many small images": ConvCase((19, 2, 3, 4), (3, 2, 3, 3), pad=1),
+    "bands of odd sizes": ConvCase((3, 2, 13, 5), (3, 2, 3, 3), pad=1),
+    "more padding than pixels": ConvCase((2, 16, 3, 2), (16, 16, 3, 3), pad=4),
 }
+
+
+def conv_by_kernels(arrays, pad, path, relu=False):
+    """Return out, dx, dw and db of a 3x3 convolution with stride 1 by one way of the kernels."""
+    x, w, b, dout = arrays
+    kernels, window = backend.kernels(), (3, 3, 1, pad)
+    out, dx, dw, db = results = [np.full_like(array, np.nan) for array in (dout, x, w, b)]
+    kernels.conv_forward(x, w, b, out, window, relu=relu, path=path)
+    kernels.conv_dx(w, dout, dx, window, path=path)
+    kernels.conv_dw(x, dout, dw, db, window, path=path)
+    return results
 
 
 class PoolCase(NamedTuple):

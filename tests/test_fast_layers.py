@@ -20,11 +20,12 @@ from cases import (
     ConvCase,
     PoolCase,
     conv_by_definition,
+    conv_by_kernels,
     max_pool_by_definition,
 )
 from conftest import KERNELS, assert_close
 
-from cs231n import backend, fast_layers
+from cs231n import backend, fast_layers, workspace
 from cs231n.fast_layers import (
     affine_forward_fast,
     conv_backward_fast,
@@ -261,6 +262,74 @@ def test_conv_of_bytes_agrees_with_naive(backend_name, rng):
     found = conv(x, w, b, dout, case.param)
     for one, other in zip(found, conv(x, w, b, dout, case.param, "naive")):
         assert one.dtype == other.dtype
+        assert_close(one, other)
+
+
+COMPILED = [name for name in KERNELS if name != "numpy"]
+BY_FILTERING = {
+    name: case
+    for name, case in CONV_CASES.items()
+    if case.w[2:] == (3, 3) and case.stride == 1 and case.x[0]
+}
+both_ways = pytest.mark.parametrize("path", ["direct", "filtered"])
+compiled_only = pytest.mark.parametrize("backend_name", COMPILED, indirect=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@both_ways
+@compiled_only
+@pytest.mark.parametrize("case", BY_FILTERING.values(), ids=BY_FILTERING)
+def test_both_ways_of_the_kernels_agree_with_naive(case, path, dtype, backend_name, rng):
+    arrays = case.draw(rng, dtype)
+    expected = conv(*arrays, case.param, "naive")
+    workspace.clear()  # new memory of just the size needed, whose end a sanitizer watches
+    found = conv_by_kernels(arrays, case.pad, path)
+    for one, other in zip(found, expected):
+        assert_close(one, other)
+    workspace.scratch(1).fill(0x41)  # what was there before, finite numbers, must not matter
+    for one, other in zip(conv_by_kernels(arrays, case.pad, path, relu=True), found):
+        np.testing.assert_array_equal(one, np.maximum(other, 0) if other is found[0] else other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@compiled_only
+def test_the_ways_are_two_and_the_kernels_take_one(dtype, backend_name, rng):
+    for x, w in (((16, 33, 16, 18), (35, 33, 3, 3)), ((1, 33, 5, 6), (35, 33, 3, 3))):
+        case = ConvCase(x, w, pad=1)
+        arrays = case.draw(rng, dtype)
+        direct, filtered, taken = (
+            [result.tobytes() for result in conv_by_kernels(arrays, 1, path)[:3]]
+            for path in ("direct", "filtered", "rule")
+        )
+        if backend_name != "baseline":  # which has no vectors, and one way, on some processors
+            assert all(one != other for one, other in zip(direct, filtered))
+        assert all(one in two for one, two in zip(taken, zip(direct, filtered)))
+
+
+def test_an_unknown_way_is_refused():
+    if COMPILED:
+        arrays = CONV_CASES["many channels"].draw(np.random.default_rng(0), "float32")
+        with pytest.raises(ValueError, match=r"path is 'fast'; expected one of .*'filtered'"):
+            conv_by_kernels(arrays, 1, "fast")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", range(4), ids=["x", "w", "b", "dout"])
+@both_ways
+@compiled_only
+def test_conv_keeps_nan_and_infinity_in_their_places(path, place, value, backend_name, rng):
+    case = CONV_CASES["many channels"]
+    arrays = case.draw(rng, "float64")
+    arrays[place].flat[arrays[place].size // 2] = value
+    with np.errstate(invalid="ignore"):
+        expected = conv(*arrays, case.param, "naive")
+        found = conv_by_kernels(arrays, case.pad, path)
+    if place == 1:
+        # Beside the border the kernels multiply the weight by padding, where naive adds nothing.
+        beside = np.isnan(found[1]) & np.isfinite(expected[1])
+        assert beside.mean() < 0.5
+        expected[1][beside] = np.nan
+    for one, other in zip(found, expected):
         assert_close(one, other)
 
 

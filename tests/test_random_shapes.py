@@ -5,7 +5,15 @@ the layers.
 """
 
 import numpy as np
-from cases import LAYOUTS, ConvCase, PoolCase, conv_by_definition, max_pool_by_definition
+import pytest
+from cases import (
+    LAYOUTS,
+    ConvCase,
+    PoolCase,
+    conv_by_definition,
+    conv_by_kernels,
+    max_pool_by_definition,
+)
 from conftest import KERNELS, assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,6 +104,25 @@ def test_conv(case, dtype, layout, context, seed, need_dx):
     assert (dx is not None) == need_dx
     if need_dx:
         assert_agree([dx], expected[1:2], dtype)
+
+
+@st.composite
+def patch_cases(draw):
+    """Draw a convolution that the kernels can do by filtering."""
+    N, C, F, pad = draw(st.tuples(st.integers(1, 19), channels, channels, st.integers(0, 3)))
+    H, W = draw(st.tuples(*[st.integers(max(1, 3 - 2 * pad), 13)] * 2))
+    return ConvCase((N, C, H, W), (F, C, 3, 3), 1, pad)
+
+
+@pytest.mark.skipif(KERNELS == ["numpy"], reason="the extension is not built")
+@quick
+@given(patch_cases(), dtypes, st.sampled_from(KERNELS[:-1] or KERNELS), threads, seeds)
+def test_filtered_conv(case, dtype, name, number, seed):
+    arrays = draw_arrays(seed, dtype, case.x, case.w, case.w[:1], case.out)
+    expected = conv_by_definition(*in_float64(arrays), case.stride, case.pad)
+    with Using(name, number):
+        found = conv_by_kernels(arrays, case.pad, "filtered")
+    assert_agree(found, expected, dtype)
 
 
 @quick

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cases import DTYPES, FAST_LAYERS
+from cases import DTYPES, FAST_LAYERS, ConvCase, conv_by_kernels
 from conftest import KERNELS
 
 from cs231n import backend, fast_layers, fast_optim, optim
@@ -87,6 +87,17 @@ def assert_same_for_any_number_of_threads(compute):
 def test_layers_give_the_same_bits(name, dtype, compiled, rng):
     arrays = CASES[name].draw(rng, dtype)
     assert_same_for_any_number_of_threads(lambda: run_layer(CASES[name], arrays, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("path", ["direct", "filtered"])
+@pytest.mark.parametrize("sizes", [(3, 17, 21, 18, 150), (37, 20, 6, 5, 33), (1, 18, 13, 40, 17)])
+def test_both_ways_of_a_convolution_give_the_same_bits(sizes, path, dtype, compiled, rng):
+    N, C, H, W, F = sizes
+    arrays = ConvCase((N, C, H, W), (F, C, 3, 3), pad=1).draw(rng, dtype)
+    assert_same_for_any_number_of_threads(
+        lambda: [result.tobytes() for result in conv_by_kernels(arrays, 1, path)]
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -16,7 +16,11 @@ typedef struct {
     ptrdiff_t F, HH, WW;   /* filters; F is not used by pooling */
     ptrdiff_t OH, OW;      /* output pixels */
     ptrdiff_t stride, pad; /* pad is not used by pooling */
+    int path;              /* of a convolution: BY_RULE or the one to be timed or tested */
 } window_shape;
+
+/* The faster of the two ways to convolve, as far as a shape allows both, or one of them. */
+enum { BY_RULE, DIRECT, FILTERED };
 
 typedef struct {
     ptrdiff_t M, N, K; /* a (M, K), b (K, N), out (M, N) */

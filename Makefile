@@ -8,7 +8,7 @@ READERS ?= npz network checkpoint batch imagenet image tar tar.gz tables
 PROCESSES ?= auto
 KILLS ?= 100
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/csrc/*)
+SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
 .PHONY: setup train test bench benchmarks check lint clean torture fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
@@ -57,14 +57,14 @@ check: setup
 
 # Kills training runs until there were at least so many kills, and compares what they end in.
 torture: setup
-	$(BIN)/python tests/torture.py --kills $(KILLS)
+	PYTHONPATH=tests/support $(BIN)/python tests/tools/torture.py --kills $(KILLS)
 
 # Fuzzes every reader of files for so many seconds each; a failure leaves its file in build/fuzz.
 fuzz: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	mkdir -p build/fuzz
 	cd build/fuzz && for reader in $(READERS); do \
-	    $(abspath $(BIN))/python $(CURDIR)/tests/fuzz.py $$reader $(SECONDS) || exit 1; done
+	    PYTHONPATH=$(CURDIR)/tests/support $(abspath $(BIN))/python $(CURDIR)/tests/tools/fuzz.py $$reader $(SECONDS) || exit 1; done
 
 # Runs the kernels from eight Python threads under the thread sanitizer (gcc or clang), in a copy.
 sanitize-threads: setup
@@ -72,7 +72,7 @@ sanitize-threads: setup
 	cd build/tsan && CS231N_SANITIZE=thread $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 	cd build/tsan && env LD_PRELOAD=$$($(CC) -print-file-name=libtsan.so) PYTHONPATH=. \
 	    TSAN_OPTIONS="halt_on_error=1 report_signal_unsafe=0" OPENBLAS_NUM_THREADS=1 \
-	    $(abspath $(BIN))/python -m pytest -q -s tests/test_threads.py -k "different_kernels or eight"
+	    $(abspath $(BIN))/python -m pytest -q -s tests/kernels/test_threads.py -k "different_kernels or eight"
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
@@ -81,4 +81,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/*.c
+	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/*.c cs231n/kernels/*.so cs231n/kernels/*.c

@@ -93,11 +93,13 @@ def extensions():
             "setup.py: Cython is missing; install it with: python -m pip install 'Cython>=3.1'"
         ) from None
 
-    kernels = sorted(glob("cs231n/csrc/*.c"))
-    headers = sorted(glob("cs231n/csrc/*.h") + glob("cs231n/csrc/*.inc"))
+    kernels = sorted(glob("cs231n/kernels/csrc/*.c"))
+    headers = sorted(glob("cs231n/kernels/csrc/*.h") + glob("cs231n/kernels/csrc/*.inc"))
     modules = [
         Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"]),
-        Extension("cs231n.native", ["cs231n/native.pyx", *kernels], depends=headers),
+        Extension(
+            "cs231n.kernels.native", ["cs231n/kernels/native.pyx", *kernels], depends=headers
+        ),
     ]
     return cythonize(modules, compiler_directives=DIRECTIVES, force=CHECKED, quiet=True)
 

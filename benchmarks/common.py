@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks, fast_layers
-from cs231n.commands.machine import describe
-from cs231n.commands.timing import Contest, Times, load_torch, measure, require_agreement
+from cs231n import fast_layers
+from cs231n.core import checks
+from cs231n.measuring.machine import describe
+from cs231n.measuring.timing import Contest, Times, load_torch, measure, require_agreement
 
 __all__ = ["TOLERANCE", "Bench", "Work", "run_script"]
 

@@ -11,7 +11,7 @@ from step import competitors
 
 from cs231n import data_utils
 from cs231n.classifiers import ThreeLayerConvNet
-from cs231n.commands.timing import Times
+from cs231n.measuring.timing import Times
 
 COMPETITORS = ("ours", "torch", "torch nhwc")
 _BATCH_SIZE = 50

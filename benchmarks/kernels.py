@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from common import Bench, Work, run_script
 
-from cs231n import fast_layers, fast_optim, layers, optim
-from cs231n.commands.competitors import Problem, ours, torch_passes
+from cs231n import fast_layers, layers, optim
+from cs231n.kernels import fast_optim
+from cs231n.measuring.competitors import Problem, ours, torch_passes
 
 COMPETITORS = ("naive", "numpy", "ours", "torch", "torch nhwc")
 

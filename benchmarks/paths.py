@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from common import Bench, run_script
 
-from cs231n import backend
+from cs231n.kernels import backend
 
 COMPETITORS = ("direct", "filtered", "ours")
 _SHAPES = (  # N, C, H, F: images of H x H pixels

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from common import Bench, run_script
 
-from cs231n import fast_optim
 from cs231n.classifiers import ConvNet, Network, ThreeLayerConvNet
+from cs231n.kernels import fast_optim
 from cs231n.torch_bridge import to_torch
 
 # PyTorch twice: images as (N, C, H, W), and as channels_last, where its convolutions may be faster.

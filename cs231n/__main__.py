@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cs231n import __version__, checks
+from cs231n import __version__
 from cs231n.commands import bench, check, download, train
+from cs231n.core import checks
 
 __all__ = ["main"]
 

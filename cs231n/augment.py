@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cs231n import checks
+from cs231n.core import checks
 
 __all__ = ["FlipAndShift", "mirrored_scores", "random_flip", "random_shift"]
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cs231n import checks, imagenet
-from cs231n.cifar10_files import (
+from cs231n.core import checks
+from cs231n.data import imagenet
+from cs231n.data.cifar10 import (
     FIX,
     TEST_BATCHES,
     TRAINING_BATCHES,
@@ -25,9 +26,9 @@ from cs231n.cifar10_files import (
     find_cifar10,
     is_altered,
 )
-from cs231n.download import DownloadError, download_cifar10
-from cs231n.glyphs import BUILTIN_CLASSES, draw_glyphs
-from cs231n.safe_pickle import DataError, load_pickle
+from cs231n.data.download import DownloadError, download_cifar10
+from cs231n.data.glyphs import BUILTIN_CLASSES, draw_glyphs
+from cs231n.files.safe_pickle import DataError, load_pickle
 
 __all__ = [
     "BUILTIN_CLASSES",

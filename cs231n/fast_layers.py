@@ -1,7 +1,7 @@
 """Convolution and pooling at speed: the same functions as in `cs231n.layers`, and the same results.
 
 This module checks, allocates and dispatches; the arithmetic is in the kernels that
-`cs231n.backend` chooses.  The letters of the shapes are explained in `cs231n.layers`.
+`cs231n.kernels.backend` chooses.  The letters of the shapes are explained in `cs231n.layers`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks, numpy_kernels, workspace
-from cs231n.backend import backend, kernels
-from cs231n.checks import keep_dtype
+from cs231n.core import checks
+from cs231n.core.checks import keep_dtype
 from cs231n.im2col import Window
-from cs231n.threads import get_num_threads, set_num_threads
+from cs231n.kernels import numpy_kernels, workspace
+from cs231n.kernels.backend import backend, kernels
+from cs231n.kernels.threads import get_num_threads, set_num_threads
 
 __all__ = [
     "affine_backward_fast",

@@ -4,7 +4,7 @@ The ``eval_numerical_gradient*`` functions and `grad_check_sparse` move one entr
 time, in place, because the functions that notebooks hand over often ignore their argument and read
 the array from the outside.  The entry gets its exact value back, also when the function raises.
 
-The checker of whole layers is in `cs231n.layer_check`, and can be imported from here as well.
+The checker of whole layers, `cs231n.checking.check_layer`, can be imported from here as well.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks
-from cs231n._rel_error import rel_error
-from cs231n.layer_check import Entry, GradientPrecisionWarning, LayerReport, check_layer
+from cs231n.checking.check_layer import Entry, GradientPrecisionWarning, LayerReport, check_layer
+from cs231n.checking.rel_error import rel_error
+from cs231n.core import checks
 
 __all__ = [
     "Entry",

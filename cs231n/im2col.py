@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cs231n import checks
+from cs231n.core import checks
 
 __all__ = ["Window", "col2im_indices", "get_im2col_indices", "im2col_indices"]
 

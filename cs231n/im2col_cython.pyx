@@ -11,7 +11,7 @@ from cython cimport floating
 
 import numpy as np
 
-from cs231n import checks
+from cs231n.core import checks
 from cs231n.im2col import Window
 
 __all__ = ["col2im_cython", "im2col_cython"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cs231n import checks
+from cs231n.core import checks
 
 if TYPE_CHECKING:
     from PIL.Image import Image

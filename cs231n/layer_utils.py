@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks, fast_layers, layers
+from cs231n import fast_layers, layers
 from cs231n._reexport import reexport
+from cs231n.core import checks
 
 _OWN = [
     "AFFINE",

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks
-from cs231n.checks import keep_dtype
+from cs231n.core import checks
+from cs231n.core.checks import keep_dtype
 from cs231n.im2col import Window
 
 __all__ = [

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks
 from cs231n.classifiers.network import Network
+from cs231n.core import checks
 from cs231n.image_utils import blur_image
 
 __all__ = [

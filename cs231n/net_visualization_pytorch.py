@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks
+from cs231n.core import checks
 from cs231n.image_utils import deprocess_image, preprocess_image
 from cs231n.net_visualization import Slope, climb, climb_until_fooled
 from cs231n.torch_bridge import require_torch

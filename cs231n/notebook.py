@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checks, data_utils
-from cs231n.cifar10_files import find_cifar10
-from cs231n.commands.machine import describe
-from cs231n.commands.timing import measure
-from cs231n.threads import get_num_threads
+from cs231n import data_utils
+from cs231n.core import checks
+from cs231n.data.cifar10 import find_cifar10
+from cs231n.kernels.threads import get_num_threads
+from cs231n.measuring.machine import describe
+from cs231n.measuring.timing import measure
 from cs231n.vis_utils import COLORS
 
 __all__ = [

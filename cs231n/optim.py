@@ -2,8 +2,8 @@
 
 A rule is ``next_w, config = rule(w, dw, config)``.  The dict `config` holds the hyperparameters,
 missing ones are put into it with their defaults, and it carries the rule's state from one call to
-the next.  w and dw are left alone.  `cs231n.fast_optim` holds the compiled twins that the Solver
-uses.
+the next.  w and dw are left alone.  `cs231n.kernels.fast_optim` holds the compiled twins that the
+Solver uses.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks
-from cs231n.checks import keep_dtype
+from cs231n.core import checks
+from cs231n.core.checks import keep_dtype
 
 __all__ = ["RULES", "adam", "clip_gradients", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
 

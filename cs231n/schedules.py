@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks
+from cs231n.core import checks
 
 __all__ = ["Schedule", "constant", "cosine", "one_cycle", "step"]
 

@@ -14,9 +14,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checkpoint, checks, fast_optim, optim, storage, training_state, workspace
+from cs231n import optim
+from cs231n.core import checks
+from cs231n.files import storage
+from cs231n.kernels import fast_optim, workspace
 from cs231n.schedules import Schedule
-from cs231n.training_state import SPLITS
+from cs231n.training import checkpoint
+from cs231n.training import state as training_state
+from cs231n.training.state import SPLITS
 
 __all__ = ["DivergedError", "Solver"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks
+from cs231n.core import checks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

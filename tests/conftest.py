@@ -10,7 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
-from cs231n import backend
+from cs231n.kernels import backend
 
 # Largest difference allowed, as a part of the largest number expected.
 TOLERANCE = {"float32": 2e-4, "float64": 1e-10}

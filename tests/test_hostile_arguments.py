@@ -19,10 +19,12 @@ import pytest
 from conftest import KERNELS, assert_close
 from examples import EXAMPLES, INTERNAL, is_built, public_functions
 
-from cs231n import backend, layers
+from cs231n import layers
+from cs231n.kernels import backend
 
 FUNCTIONS = public_functions()
-OURS = set(FUNCTIONS) | {name.rsplit(".")[-1] for name in FUNCTIONS} | {"Solver", "backend.select"}
+# A message names the function alone, or with its class or module before it.
+OURS = {".".join(name.split(".")[-parts:]) for name in FUNCTIONS for parts in (1, 2)} | {"Solver"}
 COUNTS = ("directions", "num_checks", "max_iterations", "num_iterations", "num_epochs")
 
 ANY = {"None": None, "an object": object(), "text": "no such thing"}
@@ -154,7 +156,7 @@ def is_layer(name):
 def takes_files(name):
     """Tell whether a function opens files."""
     return name.startswith(
-        ("storage", "checkpoint", "data_utils", "download", "image_utils.load")
+        ("files.storage", "training.checkpoint", "data_utils", "data.download", "image_utils.load")
     ) or name.endswith((".save", ".load", ".resume"))
 
 
@@ -173,11 +175,11 @@ def nothing_changes(tmp_path, monkeypatch):
     """Put kernels and threads back, and let nothing be found or written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CS231N_DATA", str(tmp_path / "none"))
-    monkeypatch.setattr("cs231n.cifar10_files.__file__", str(tmp_path / "site/cs231n/x.py"))
-    kernels, threads = backend.backend(), FUNCTIONS["threads.set_num_threads"](1)
+    monkeypatch.setattr("cs231n.data.cifar10.__file__", str(tmp_path / "site/cs231n/data/x.py"))
+    kernels, threads = backend.backend(), FUNCTIONS["kernels.threads.set_num_threads"](1)
     yield
     backend.select(kernels)
-    FUNCTIONS["threads.set_num_threads"](threads)
+    FUNCTIONS["kernels.threads.set_num_threads"](threads)
 
 
 def test_every_public_function_has_an_example():
@@ -193,7 +195,11 @@ def test_what_is_exempt_exists():
 
 
 # There is no good call without a file or stages.
-INCOMPLETE = {"safe_pickle.load_pickle", "layer_utils.sandwich", *filter(takes_files, EXAMPLES)}
+INCOMPLETE = {
+    "files.safe_pickle.load_pickle",
+    "layer_utils.sandwich",
+    *filter(takes_files, EXAMPLES),
+}
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in INCOMPLETE])

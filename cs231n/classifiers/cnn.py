@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks, fast_layers, layer_utils, layers
+from cs231n import fast_layers, layer_utils, layers
 from cs231n._reexport import reexport
 from cs231n.classifiers.network import Network, gaussian
+from cs231n.core import checks
 from cs231n.im2col import Window
 from cs231n.layer_utils import AFFINE, CONV_RELU, POOL, RELU
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import checks
 from cs231n.classifiers.cnn import image_shape
 from cs231n.classifiers.network import Network, gaussian
+from cs231n.core import checks
 from cs231n.im2col import Window
 from cs231n.layer_utils import (
     AFFINE,

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks, layer_utils, layers
+from cs231n import layer_utils, layers
 from cs231n._reexport import reexport
 from cs231n.classifiers.network import Network, gaussian
+from cs231n.core import checks
 from cs231n.layer_utils import AFFINE, BATCHNORM, DROPOUT, LAYERNORM, RELU
 
 __all__, __getattr__ = reexport(__name__, ["FullyConnectedNet", "TwoLayerNet"], layers, layer_utils)

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import checks, fast_optim, storage
 from cs231n.classifiers import summary
 from cs231n.classifiers.summary import Layer
+from cs231n.core import checks
 from cs231n.fast_layers import softmax_loss_fast
+from cs231n.files import storage
+from cs231n.kernels import fast_optim
 from cs231n.layer_utils import Stage, backward_through, forward_through
 
 __all__ = ["Network"]

@@ -6,10 +6,11 @@ import argparse
 
 import numpy as np
 
-from cs231n import checks, fast_layers, layers
-from cs231n.commands.competitors import Problem, ours, torch_passes
-from cs231n.commands.machine import describe
-from cs231n.commands.timing import Times, load_torch, measure, require_agreement
+from cs231n import fast_layers, layers
+from cs231n.core import checks
+from cs231n.measuring.competitors import Problem, ours, torch_passes
+from cs231n.measuring.machine import describe
+from cs231n.measuring.timing import Times, load_torch, measure, require_agreement
 
 __all__ = ["add_options", "run"]
 

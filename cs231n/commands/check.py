@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import backend, fast_layers, layer_utils, layers
+from cs231n import fast_layers, layer_utils, layers
 from cs231n.gradient_check import check_layer
+from cs231n.kernels import backend
 
 __all__ = ["add_options", "run"]
 

@@ -1,0 +1,1 @@
+"""Gradient checks that say what is wrong with a layer."""

@@ -1,0 +1,1 @@
+"""Checks of arguments, the contract of the layers, the arithmetic of windows."""

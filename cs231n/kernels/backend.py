@@ -1,0 +1,90 @@
+"""Which kernels the fast layers use: the compiled ones, or NumPy where they were not built.
+
+The compiled kernels exist once for each instruction set; the best one that the processor has is
+taken.  Two environment variables steer the choice: ``CS231N_BACKEND`` names the kernels (an
+instruction set, or ``numpy``), and with ``CS231N_REQUIRE_EXTENSION=1`` a missing extension is an
+ImportError, so that a test run cannot pass by silently doing without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from types import ModuleType
+
+from cs231n.core import checks
+from cs231n.kernels import numpy_kernels
+
+__all__ = ["BUILD_HINT", "available", "backend", "kernels", "select"]
+
+BUILD_HINT = (
+    "cs231n: the compiled extension is missing, NumPy does its work more slowly."
+    " Build it with: python setup.py build_ext --inplace (it takes a C compiler)"
+)
+
+
+def _import_compiled() -> ModuleType | None:
+    """Return the compiled kernels, or None where the extension was not built."""
+    try:
+        return importlib.import_module("cs231n.kernels.native")
+    except ModuleNotFoundError as error:
+        if os.environ.get("CS231N_REQUIRE_EXTENSION") == "1":
+            raise ImportError(f"{BUILD_HINT}; CS231N_REQUIRE_EXTENSION=1 forbids that") from error
+        return None
+
+
+INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # whose kernels an extension may hold
+_COMPILED = _import_compiled()
+_selected = "numpy"
+
+
+def available() -> list[str]:
+    """Return the names of the kernels that work here, the fastest first and 'numpy' last."""
+    return [*([] if _COMPILED is None else _COMPILED.instruction_sets()), "numpy"]
+
+
+def select(name: str) -> str:
+    """Make the fast layers use the kernels of this name from now on.
+
+    Parameters
+    ----------
+    name : str
+        One of `available`, or 'auto' for the fastest.
+
+    Returns
+    -------
+    previous : str
+        The name of the kernels that were in use.
+
+    Raises
+    ------
+    ValueError
+        If the processor cannot run kernels of this name, or there are none.
+    ImportError
+        If these are compiled kernels, and none were built.
+    """
+    global _selected
+    if _COMPILED is None and isinstance(name, str) and name in INSTRUCTION_SETS:
+        raise ImportError(f"{BUILD_HINT}; found no kernels {name!r}")
+    checks.choice("backend.select", "name", name, ("auto", *available()))
+    previous = _selected
+    _selected = available()[0] if name == "auto" else name
+    if _COMPILED is not None and _selected != "numpy":
+        _COMPILED.select(_selected)
+    return previous
+
+
+def backend() -> str:
+    """Return the name of the kernels in use: an instruction set, or 'numpy'."""
+    return _selected
+
+
+def kernels() -> ModuleType:
+    """Return the module of the kernels in use."""
+    return numpy_kernels if _selected == "numpy" or _COMPILED is None else _COMPILED
+
+
+select(os.environ.get("CS231N_BACKEND", "auto"))
+if _COMPILED is None and "CS231N_BACKEND" not in os.environ:
+    warnings.warn(BUILD_HINT, stacklevel=2)

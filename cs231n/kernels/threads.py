@@ -1,0 +1,61 @@
+"""How many threads the fast layers use.
+
+By default as many as the process has processors to run on, or what the environment variable
+``OMP_NUM_THREADS`` says.  The results do not depend on the number.
+
+The BLAS library behind NumPy has threads of its own, which wait for work by spinning and take the
+processors from our kernels meanwhile.  The compiled kernels therefore multiply matrices themselves.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from cs231n.core import checks
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+_MOST = 256  # the memory that a convolution needs grows with the number of threads
+
+
+def _default() -> int:
+    """Return OMP_NUM_THREADS, or the number of processors that this process may run on."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdecimal() and int(wanted) > 0:
+        return min(int(wanted), _MOST)
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), _MOST)
+    return min(os.cpu_count() or 1, _MOST)
+
+
+_num_threads = _default()
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that the compiled kernels use."""
+    return _num_threads
+
+
+def set_num_threads(num_threads: int) -> int:
+    """Set the number of threads that the compiled kernels use.
+
+    Parameters
+    ----------
+    num_threads : int
+        At least one; more than 256 count as 256.
+
+    Returns
+    -------
+    previous : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        If num_threads is no positive integer.
+    """
+    global _num_threads
+    previous = _num_threads
+    wanted = checks.integer("set_num_threads", "num_threads", num_threads, least=1, most=math.inf)
+    _num_threads = min(wanted, _MOST)
+    return previous

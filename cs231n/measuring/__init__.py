@@ -1,0 +1,1 @@
+"""Fair timing, and the machine that was measured."""

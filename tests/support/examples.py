@@ -1,0 +1,343 @@
+"""One good call of every public function, from which the hostile ones are made.
+
+`EXAMPLES` maps 'module.function' to a function that returns the arguments by name, new ones each
+time.  Those of the layers come from the shared table in `cases`.  What is not for users is in
+`INTERNAL`, with the reason.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import pkgutil
+import types
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from cases import LAYERS, LayerCase
+
+import cs231n
+from cs231n import fast_layers
+from cs231n.augment import FlipAndShift
+from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet
+from cs231n.solver import Solver
+
+Arguments = dict[str, Any]
+
+INTERNAL = {
+    "core.checks": "the checks themselves",
+    "data.cifar10": "names and places of files, for the loaders",
+    "commands.": "the command line checks its own arguments",
+    "kernels.fast_optim": "called by the Solver with arrays of its own",
+    "data.glyphs": "drawn by get_builtin_data, which checks",
+    "data.imagenet": "read by data_utils, which checks",
+    "checking.rel_error": "any numbers, as notebooks call it",
+    "classifiers.summary": "called by Network",
+    "files.lock": "called by checkpoint",
+    "measuring": "used by commands, notebooks and benchmarks",
+    "kernels.native": "kernels get arrays that the fast layers have checked",
+    "kernels.numpy_kernels": "as native",
+    "net_visualization.climb": "called with checked arguments",
+    "notebook": "helpers of the project's own notebooks",
+    "files.npz": "called by storage",
+    "files.safe_pickle.parse_pickle": "called by load_pickle",
+    "torch_bridge": "of PyTorch models, tested in test_torch_bridge",
+    "net_visualization_pytorch": "of PyTorch tensors, tested in its own file",
+    "training.state": "called by the Solver",
+    "kernels.workspace": "called by the fast layers",
+}
+
+
+def is_built(name: str) -> bool:
+    """Tell whether a module of the package is there, which a compiled one need not be."""
+    return importlib.util.find_spec(f"cs231n.{name}") is not None
+
+
+def public_functions(internal: Iterable[str] = INTERNAL) -> dict[str, Callable[..., Any]]:
+    """Return the functions, classes and methods that users call, by module and name."""
+    found = {}
+    for module in pkgutil.walk_packages(cs231n.__path__, "cs231n."):
+        home = module.name.removeprefix("cs231n.")
+        if module.ispkg or home.startswith("_") or home == "setup":
+            continue
+        names = importlib.import_module(module.name).__all__
+        for name in names:
+            value = getattr(importlib.import_module(module.name), name)
+            is_own = getattr(value, "__module__", module.name) == module.name
+            if is_own and getattr(value, "__name__", "") == name and is_called(value):
+                found[f"{home}.{name}"] = value
+                found.update(methods(f"{home}.{name}", value))
+    return {name: f for name, f in found.items() if not name.startswith(tuple(internal))}
+
+
+def is_called(value: Any) -> bool:
+    """Tell whether this is a function with arguments, or a class that is more than a record."""
+    if isinstance(value, type):
+        records = issubclass(value, (tuple, BaseException)) or hasattr(
+            value, "__dataclass_fields__"
+        )
+        return not records
+    return callable(value) and bool(inspect.signature(value).parameters)
+
+
+def methods(name: str, value: Any) -> dict[str, Callable[..., Any]]:
+    """Return the methods with arguments that a class defines itself, for users to call."""
+    if not isinstance(value, type):
+        return {}
+    public = [key for key in vars(value) if not key.startswith("_") or key == "__call__"]
+    found = {key: getattr(value, key) for key in public}
+    return {
+        f"{name}.{key}": method
+        for key, method in found.items()
+        if inspect.isroutine(method) and set(inspect.signature(method).parameters) - {"self"}
+    }
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's parameters."""
+    return list(inspect.signature(function).parameters)
+
+
+def rng() -> np.random.Generator:
+    """Return a generator that gives the same numbers to every call."""
+    return np.random.default_rng(231)
+
+
+def forward(case: LayerCase) -> Arguments:
+    """Return arguments of a forward pass."""
+    values = [*case.draw(rng()), *case.options]
+    values = [dict(value) if isinstance(value, dict) else value for value in values]
+    return dict(zip(parameters(case.forward), values, strict=True))
+
+
+def backward(case: LayerCase) -> Arguments:
+    """Return arguments of a backward pass."""
+    out, cache = case.run(*case.draw(rng()))
+    return {"dout": rng().standard_normal(out.shape), "cache": cache}
+
+
+def scores() -> Arguments:
+    """Return arguments of a loss."""
+    return {"x": rng().standard_normal((4, 3)), "y": np.array([0, 2, 1, 1])}
+
+
+def step() -> Arguments:
+    """Return arguments of an update rule."""
+    w, dw = rng().standard_normal((2, 3, 4))
+    return {"w": w, "dw": dw, "config": {"learning_rate": 0.1}}
+
+
+def images(*names: str, shape: tuple[int, ...] = (2, 3, 6, 5), **more: Any) -> Arguments:
+    """Return images under these names, and what else there is."""
+    return {**{name: rng().standard_normal(shape) for name in names}, **more}
+
+
+def blob() -> Any:
+    """Return what has values and gradients."""
+    return types.SimpleNamespace(vals=np.ones(2), diffs=np.ones(2))
+
+
+def small_convnet() -> ThreeLayerConvNet:
+    """Return a network of small images."""
+    return ThreeLayerConvNet(
+        input_dim=(3, 6, 4), num_filters=2, filter_size=3, hidden_dim=4, num_classes=3
+    )
+
+
+def solver() -> Arguments:
+    """Return arguments of a Solver."""
+    X, y = rng().standard_normal((6, 4)), np.array([0, 1, 2, 0, 1, 2])
+    return {
+        "model": FullyConnectedNet([3], input_dim=4, num_classes=3),
+        "data": {"X_train": X, "y_train": y, "X_val": X, "y_val": y},
+        "update_rule": "adam",
+        "optim_config": {"learning_rate": 1e-3},
+        "lr_decay": 0.9,
+        "batch_size": 2,
+        "num_epochs": 1,
+        "num_train_samples": 3,
+        "num_val_samples": 3,
+        "print_every": 2,
+        "weight_decay": 0.1,
+        "clip_norm": 1.0,
+        "checkpoint_every": 2,
+        "checkpoint_name": PATH,
+        "rng": rng(),
+    }
+
+
+def network_backward() -> Arguments:
+    """Return arguments of a network's backward pass."""
+    model = small_convnet()
+    scores, caches = model.forward(images("X", shape=(2, 3, 6, 4))["X"], "train")
+    return {"self": model, "dscores": np.ones(scores.shape), "caches": caches, "need_dx": True}
+
+
+def net(**more: Any) -> Arguments:
+    """Return what the constructors of all networks take."""
+    return {"reg": 0.1, "dtype": np.float32, **more}
+
+
+WINDOW = {"field_height": 3, "field_width": 2, "padding": 1, "stride": 2}
+PATH = "no/such/place/x"
+
+# There is nothing to call where the extension was not built.
+COMPILED: dict[str, Callable[[], Arguments]] = {
+    "im2col_cython.im2col_cython": partial(images, "x", **WINDOW),
+    "im2col_cython.col2im_cython": lambda: {
+        "cols": rng().standard_normal((18, 18)), "N": 2, "C": 3, "H": 6, "W": 5, **WINDOW,
+    },
+} if is_built("im2col_cython") else {}  # fmt: skip
+EXAMPLES: dict[str, Callable[[], Arguments]] = {
+    "augment.FlipAndShift": lambda: {"pad": 2, "mode": "zero", "rng": rng()},
+    "augment.FlipAndShift.__call__": partial(images, "X", self=FlipAndShift(pad=2)),
+    "augment.mirrored_scores": lambda: images(
+        "X", shape=(2, 3, 6, 4), model=small_convnet(), batch_size=1
+    ),
+    "augment.random_flip": lambda: images("X", rng=rng()),
+    "augment.random_shift": lambda: images("X", pad=2, mode="zero", rng=rng()),
+    "kernels.backend.select": lambda: {"name": "numpy"},
+    "training.checkpoint.alone": lambda: {"path": PATH},
+    "training.checkpoint.exists": lambda: {"path": PATH},
+    "training.checkpoint.load": lambda: {"path": PATH},
+    "training.checkpoint.save": lambda: {"path": PATH, "state": {"x": np.ones(2)}},
+    "classifiers.cnn.ThreeLayerConvNet": lambda: net(
+        input_dim=(3, 6, 4), num_filters=2, filter_size=3, hidden_dim=4, num_classes=3,
+        weight_scale=0.1,
+    ),
+    "classifiers.convnet.ConvNet": lambda: net(
+        architecture="conv4-pool-fc5-fc3", input_dim=(3, 6, 4), normalization="batchnorm",
+        dropout_keep_ratio=0.5, weight_scale=0.1, label_smoothing=0.1, seed=3, num_groups=2,
+    ),
+    "classifiers.fc_net.FullyConnectedNet": lambda: net(
+        hidden_dims=[4], input_dim=6, num_classes=3, dropout_keep_ratio=0.5,
+        normalization="batchnorm", weight_scale=0.1, seed=3,
+    ),
+    "classifiers.fc_net.TwoLayerNet": lambda: net(
+        input_dim=6, hidden_dim=4, num_classes=3, weight_scale=0.1
+    ),
+    "classifiers.network.Network": lambda: net(label_smoothing=0.1),
+    "classifiers.network.Network.backward": network_backward,
+    "classifiers.network.Network.forward": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=small_convnet(), mode="train"
+    ),
+    "classifiers.network.Network.load": lambda: {"self": small_convnet(), "fname": PATH},
+    "classifiers.network.Network.loss": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=small_convnet(), y=np.array([0, 2])
+    ),
+    "classifiers.network.Network.save": lambda: {"self": small_convnet(), "fname": PATH},
+    "data_utils.cifar10_mean_image": lambda: {"num_training": 2, "cifar10_dir": PATH},
+    "data_utils.get_CIFAR10_data": lambda: {
+        "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32,
+        "cifar10_dir": PATH,
+    },
+    "data_utils.get_builtin_data": lambda: {
+        "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32, "seed": 3,
+    },
+    "data_utils.load_CIFAR10": lambda: {"ROOT": PATH},
+    "data_utils.load_CIFAR_batch": lambda: {"filename": PATH},
+    "data_utils.load_imagenet_val": lambda: {"num": 3},
+    "data_utils.load_tiny_imagenet": lambda: {"path": PATH, "dtype": np.float32},
+    "data_utils.standardize": lambda: {
+        "data": images("X_train", "X_val", "X_test", shape=(2, 3, 4, 4))
+    },
+    "data.download.download_cifar10": lambda: {"folder": "/dev/null/x", "urls": []},
+    "fast_layers.softmax_loss_fast": lambda: {**scores(), "label_smoothing": 0.1},
+    "gradient_check.eval_numerical_gradient": lambda: {
+        "f": np.sum, "x": np.ones((2, 2)), "verbose": False, "h": 1e-5,
+    },
+    "gradient_check.eval_numerical_gradient_array": lambda: {
+        "f": np.square, "x": np.ones((2, 2)), "df": np.ones((2, 2)), "h": 1e-5,
+    },
+    "gradient_check.eval_numerical_gradient_blobs": lambda: {
+        "f": lambda *blobs: None, "inputs": [blob()], "output": blob(), "h": 1e-5,
+    },
+    "gradient_check.eval_numerical_gradient_net": lambda: {
+        "net": types.SimpleNamespace(forward=lambda: None), "inputs": [blob()], "output": blob(),
+        "h": 1e-5,
+    },
+    "gradient_check.grad_check_sparse": lambda: {
+        "f": np.sum, "x": np.ones((2, 2)), "analytic_grad": np.ones((2, 2)), "num_checks": 2,
+        "h": 1e-5, "rng": rng(),
+    },
+    "im2col.get_im2col_indices": lambda: {"x_shape": (2, 3, 6, 5), **WINDOW},
+    "im2col.im2col_indices": partial(images, "x", **WINDOW),
+    "im2col.col2im_indices": lambda: {
+        "cols": rng().standard_normal((18, 18)), "x_shape": (2, 3, 6, 5), **WINDOW,
+    },
+    **COMPILED,
+    "image_utils.blur_image": partial(images, "X"),
+    "image_utils.deprocess_image": partial(images, "img", shape=(6, 5, 3)),
+    "image_utils.load_image": lambda: {"filename": PATH, "size": 8},
+    "image_utils.preprocess_image": partial(images, "img", shape=(6, 5, 3)),
+    "checking.check_layer.check_layer": lambda: {
+        "forward": fast_layers.relu_forward_fast, "backward": fast_layers.relu_backward_fast,
+        "x": rng().standard_normal((3, 2)), "h": 1e-5, "directions": 2, "tolerance": 1e-6, "rng": 3,
+        "names": ["x"],
+    },
+    "layer_utils.sandwich": lambda: {},
+    "layers.softmax_loss": lambda: {**scores(), "label_smoothing": 0.1},
+    "layers.svm_loss": scores,
+    "net_visualization.compute_saliency_maps": lambda: images(
+        "X", shape=(2, 3, 6, 4), y=np.array([0, 2]), model=small_convnet()
+    ),
+    "net_visualization.create_class_visualization": lambda: {
+        "target_y": 1, "model": small_convnet(), "shape": (3, 6, 4), "l2_reg": 0.1,
+        "learning_rate": 1.0, "num_iterations": 2, "blur_every": 1, "max_jitter": 1,
+        "bounds": (-3, 3), "start": np.ones((3, 6, 4)), "rng": rng(),
+    },
+    "net_visualization.make_fooling_image": lambda: images(
+        "X", shape=(1, 3, 6, 4), target_y=1, model=small_convnet(), learning_rate=1.0,
+        max_iterations=2, bounds=(-3, 3),
+    ),
+    "optim.adam": step,
+    "optim.clip_gradients": lambda: {"grads": {"W": np.ones(3)}, "max_norm": 1.0},
+    "optim.nesterov_momentum": step,
+    "optim.rmsprop": step,
+    "optim.sgd": step,
+    "optim.sgd_momentum": step,
+    "files.safe_pickle.load_pickle": lambda: {"f": None},
+    "schedules.constant": lambda: {"progress": 0.5},
+    "schedules.cosine": lambda: {"progress": 0.5, "warmup": 0.1, "final": 0.1},
+    "schedules.one_cycle": lambda: {"progress": 0.5, "peak": 0.3, "start": 0.1, "final": 0.1},
+    "schedules.step": lambda: {"progress": 0.5, "at": (0.3, 0.6), "factor": 0.1},
+    "solver.Solver": solver,
+    "solver.Solver.check_accuracy": lambda: {
+        "self": Solver(**solver()), "X": np.ones((5, 4)), "y": np.arange(5) % 3,
+        "num_samples": 3, "batch_size": 2,
+    },
+    "solver.Solver.resume": lambda: {
+        "path": PATH, **{name: solver()[name] for name in ("model", "data")}
+    },
+    "files.storage.read_npz": lambda: {"path": PATH},
+    "files.storage.replacing": lambda: {"path": PATH},
+    "files.storage.write_npz": lambda: {"path": PATH, "arrays": {"x": np.ones(2)}},
+    "kernels.threads.set_num_threads": lambda: {"num_threads": 2},
+    "vis_utils.plot_filters": partial(images, "w", shape=(2, 3, 4, 4)),
+    "vis_utils.plot_graph": lambda: {
+        "nodes": {"x": (0.0, 0.0), "f": (1.0, 0.0)}, "edges": [("x", "f")],
+        "gradients": {"x": "2"},
+    },
+    "vis_utils.plot_history": lambda: {
+        "history": types.SimpleNamespace(
+            loss_history=[1.0, 0.5], train_acc_history=[0.5], val_acc_history=[0.5]
+        )
+    },
+    "vis_utils.vis_grid": partial(images, "Xs", shape=(2, 4, 4, 3)),
+    "vis_utils.vis_nn": partial(images, "rows", shape=(2, 2, 4, 4, 3)),
+    "vis_utils.visualize_grid": partial(
+        images, "Xs", shape=(2, 4, 4, 3), ubound=255.0, padding=1
+    ),
+}  # fmt: skip
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """Return 'module.function' of a layer's function, whose home a sandwich does not know."""
+    return f"{function.__module__.removeprefix('cs231n.')}.{function.__name__}"
+
+
+for _case in LAYERS.values():
+    EXAMPLES.setdefault(_name(_case.forward), partial(forward, _case))
+    EXAMPLES.setdefault(_name(_case.backward), partial(backward, _case))

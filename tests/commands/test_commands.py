@@ -17,7 +17,7 @@ import cs231n
 from cs231n import data_utils, fast_layers, layer_utils, layers, schedules
 from cs231n.__main__ import main
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
-from cs231n.commands import train
+from cs231n.commands.train import build
 
 FILES = {
     *("config.json", "history.csv", "results.json", "best_model.npz"),
@@ -204,12 +204,12 @@ def test_a_convnet_with_everything(tmp_path, capsys):
 def test_the_options_of_training_reach_the_solver(tmp_path, monkeypatch):
     seen = {}
 
-    class Recorded(train.Solver):
+    class Recorded(build.Solver):
         def __init__(self, model, data, **arguments):
             seen.update(arguments, model=model)
             super().__init__(model, data, **arguments)
 
-    monkeypatch.setattr(train, "Solver", Recorded)
+    monkeypatch.setattr(build, "Solver", Recorded)
     arguments = [*DEEP, *RECIPE, "--num-training", "50", "--output", str(tmp_path / "run")]
     assert main(["train", *arguments]) == 0
     assert repr(seen["augment"]) == "FlipAndShift(flip=True, pad=2, mode='reflect')"

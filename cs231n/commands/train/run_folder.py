@@ -1,28 +1,22 @@
-"""The options of an earlier run, read back from the configuration in its folder."""
+"""The folder of a run: made, locked, and its configuration written and read back."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["FREE", "Remember", "flag", "read_options"]
+from cs231n.commands.train.options import FREE, add_options, flag
+from cs231n.files import lock, storage
+from cs231n.measuring.machine import describe
 
-# What may be another value when a run goes on: nothing that its numbers depend on.
-FREE = ("epochs", "print_every", "checkpoint_every", "data_dir")
+__all__ = ["locked", "new_folder", "read_options", "write_configuration", "write_json"]
 
-
-class Remember(argparse.Action):
-    """Stores the value of an option, and in `given` that there was one, if only the default."""
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
-    ) -> None:
-        """Store the value."""
-        setattr(namespace, self.dest, values)
-        namespace.given = {*getattr(namespace, "given", ()), self.dest}
+_LOCK = "run.lock"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,11 +27,59 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def read_options(
-    folder: Path,
-    options: argparse.Namespace,
-    add_options: Callable[[argparse.ArgumentParser], None],
-) -> argparse.Namespace:
+def new_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of a new run, which must not hold anything yet."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = options.output or Path("runs", f"{stamp}-{options.model}-{options.data}")
+    _refuse_used(folder)
+    return folder
+
+
+@contextmanager
+def locked(folder: Path, new: bool) -> Iterator[None]:
+    """Make a run folder if it is not there, and hold its lock while the body runs.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+    new : bool
+        Whether it must be empty.
+
+    Raises
+    ------
+    FileExistsError
+        If it is not.
+    LockedError
+        If another process holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.hold(folder / _LOCK, f"the run folder {folder}"):
+        if new:
+            _refuse_used(folder)  # another run may have been faster
+        yield
+
+
+def _refuse_used(folder: Path) -> None:
+    """Raise a FileExistsError for a folder that holds something, except for a lock."""
+    if folder.exists() and any(path.name != _LOCK for path in folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} is not empty; expected a new folder for --output,"
+            f" or --resume {folder} to go on with the run in it"
+        )
+
+
+def write_configuration(folder: Path, options: argparse.Namespace) -> None:
+    """Write the options, and what the run is made on."""
+    chosen = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(options).items()
+        if name not in ("resume", "given")
+    }
+    write_json(folder / "config.json", {"options": chosen, **describe()})
+
+
+def read_options(folder: Path, options: argparse.Namespace) -> argparse.Namespace:
     """Return the options of the run in a folder, with those that are given now and may change.
 
     Parameters
@@ -46,8 +88,6 @@ def read_options(
         Run folder.
     options : argparse.Namespace
         Options of the command line.
-    add_options : callable
-        Declares the options for a parser, those with a value with the action `Remember`.
 
     Returns
     -------
@@ -84,11 +124,6 @@ def _given(options: argparse.Namespace, defaults: dict[str, Any]) -> Iterator[tu
             yield name, value
 
 
-def flag(name: str) -> str:
-    """Return how an option is written on the command line."""
-    return f"--{name.replace('_', '-')}"
-
-
 def _words(folder: Path) -> list[str]:
     """Return the command line of an earlier run."""
     path = folder / "config.json"
@@ -114,3 +149,9 @@ def _words_of(flag: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [flag, *map(str, value)]
     return [f"{flag}={value}"]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict as readable JSON."""
+    with storage.replacing(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())

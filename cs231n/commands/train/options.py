@@ -1,0 +1,218 @@
+"""The options of `train`: how they are called, and which of them go together."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from cs231n import optim
+from cs231n.classifiers import ConvNet
+from cs231n.schedules import Schedule, cosine, one_cycle, step
+
+__all__ = [
+    "DEEP",
+    "FREE",
+    "SCHEDULES",
+    "Remember",
+    "add_data_options",
+    "add_network_options",
+    "add_options",
+    "add_training_options",
+    "adder",
+    "flag",
+    "refuse_unsuited",
+]
+
+DEEP = ("fully-connected", "convnet")  # of any depth
+# What may be another value when a run goes on: nothing that its numbers depend on.
+FREE = ("epochs", "print_every", "checkpoint_every", "data_dir")
+SCHEDULES: dict[str, Schedule | None] = {
+    "constant": None,
+    "step": step,
+    "cosine": cosine,
+    "one-cycle": one_cycle,
+}
+
+_MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
+_ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
+# Options that only some of the models have.
+_OPTIONS_OF = {
+    "architecture": ("convnet",),
+    "label_smoothing": ("convnet",),
+    "normalization": DEEP,
+    "dropout": DEEP,
+    "hidden_dims": _MODELS[:3],
+    "num_filters": _MODELS[:1],
+    "filter_size": _MODELS[:1],
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    add_network_options(adder(parser, "network"))
+    add_data_options(adder(parser, "data"))
+    add_training_options(adder(parser, "training"))
+    add = adder(parser, "run")
+    add("--seed", type=int, default=231, help="seed of NumPy's global generator")
+    add("--print-every", type=int, default=20, help="iterations between printed losses")
+    add(
+        "--mirror",
+        action="store_true",
+        help="also test with the scores of mirror images added to those of the images",
+    )
+    add("--checkpoint-every", type=int, help="iterations between checkpoints (default: an epoch's)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")
+    place.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the run in this folder, with its options, from its last checkpoint",
+    )
+
+
+def adder(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
+    """Return a function that adds an option, its default to be shown, to a group of this title."""
+    group = parser.add_argument_group(title)
+
+    def add(flag: str, **settings: Any) -> None:
+        if settings.get("default") is not None:
+            settings["help"] += " (default: %(default)s)"
+        group.add_argument(flag, **{"action": Remember, **settings})
+
+    return add
+
+
+def add_network_options(add: Callable[..., None]) -> None:
+    """Declare the options that the network is built from."""
+    add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
+    add(
+        "--architecture",
+        help=f"convnet: its layers, fc10 at the end for ten classes (default: {_ARCHITECTURE})",
+    )
+    add(
+        "--hidden-dims",
+        type=int,
+        nargs="+",
+        metavar="UNITS",
+        default=[500],
+        help="all but convnet: units of each hidden affine layer",
+    )
+    add("--num-filters", type=int, default=32, help="three-layer-conv: filters")
+    add("--filter-size", type=int, default=7, help="three-layer-conv: pixels along a filter's side")
+    add(
+        "--normalization",
+        choices=("none", "batchnorm", "layernorm", "groupnorm"),
+        default="none",
+        help="fully-connected: none, batchnorm or layernorm; convnet: none, batchnorm or groupnorm",
+    )
+    add(
+        "--dropout",
+        type=float,
+        default=1.0,
+        help="fully-connected, convnet: share of hidden affine units that dropout keeps",
+    )
+    add(
+        "--weight-scale",
+        type=float,
+        help="standard deviation of the initial weights (default: 0.01 for fully-connected, that"
+        " of He for a convnet, 0.001 for the others)",
+    )
+    add("--reg", type=float, default=0.001, help="strength of L2 regularisation")
+    add(
+        "--label-smoothing",
+        type=float,
+        default=0.0,
+        help="convnet: part of the target that all classes share",
+    )
+    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+
+
+def add_data_options(add: Callable[..., None]) -> None:
+    """Declare the options that say what to train and test on."""
+    add(
+        "--data",
+        choices=("builtin", "cifar10"),
+        default="builtin",
+        help="the built-in glyphs, made on the fly, or the real CIFAR-10",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        help="folder of the CIFAR-10 batches (default: where the download puts them, or what the"
+        " environment variable CS231N_DATA names)",
+    )
+    add("--num-training", type=int, help="training samples (default: all)")
+    add("--num-test", type=int, default=1000, help="test samples; CIFAR-10 has 10000")
+    add(
+        "--standardize",
+        action="store_true",
+        help="divide each colour by its standard deviation in the training images",
+    )
+    add(
+        "--augment",
+        action="store_true",
+        help="flip and shift training images at random (glyphs do not look the same flipped)",
+    )
+    add("--shift", type=int, default=4, help="largest shift of --augment, in pixels")
+
+
+def add_training_options(add: Callable[..., None]) -> None:
+    """Declare the options of the Solver."""
+    add("--epochs", type=int, default=1, help="passes over the training samples")
+    add("--batch-size", type=int, default=50, help="samples in a minibatch")
+    add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
+    add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
+    add("--learning-rate", type=float, default=1e-3, help="step size")
+    add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
+    add("--schedule", choices=SCHEDULES, default="constant", help="course of the step size")
+    add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
+    add(
+        "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
+    )
+
+
+def refuse_unsuited(options: argparse.Namespace) -> None:
+    """Raise a ValueError for an option that would do nothing."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    changed = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+    _refuse_unsuited_to_model(options, changed)
+    if "data_dir" in changed and options.data != "cifar10":
+        raise ValueError("--data-dir is the folder of CIFAR-10; expected --data cifar10 with it")
+    if "shift" in changed and not options.augment:
+        raise ValueError("--shift says how far --augment shifts; expected --augment with it")
+
+
+def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[str]) -> None:
+    """Raise a ValueError for an option that this form of network does not have."""
+    for name, models in _OPTIONS_OF.items():
+        if name in changed and options.model not in models:
+            raise ValueError(
+                f"--model {options.model} has no {flag(name)};"
+                f" expected --model {' or '.join(models)} with it"
+            )
+    if options.model != "fully-connected" and len(options.hidden_dims) != 1:
+        raise ValueError(
+            f"--model {options.model} has one hidden layer; found --hidden-dims"
+            f" {' '.join(map(str, options.hidden_dims))}"
+        )
+
+
+class Remember(argparse.Action):
+    """Stores the value of an option, and in `given` that there was one, if only the default."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Store the value."""
+        setattr(namespace, self.dest, values)
+        namespace.given = {*getattr(namespace, "given", ()), self.dest}
+
+
+def flag(name: str) -> str:
+    """Return how an option is written on the command line."""
+    return f"--{name.replace('_', '-')}"

@@ -1,7 +1,8 @@
 """Build of the compiled kernels; everything else about the project is in pyproject.toml.
 
 The extension is optional: without a C compiler the installation succeeds, and NumPy does the work.
-Environment variables:
+Hosted notebooks and long-lived distributions bring old tools, so the oldest that can read
+pyproject.toml are enough.  Environment variables:
 
 CS231N_REQUIRE_EXTENSION=1  a build that fails is an error
 CS231N_CHECKED=1            bounds checks of the Cython code on, for running the tests on
@@ -11,10 +12,40 @@ CS231N_SANITIZE=thread      thread sanitizer on
 
 import os
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from importlib import import_module
 
-from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
+OLDEST = {"setuptools": (61, 0), "Cython": (3, 0)}
+
+
+def require(package):
+    """Return the version of a build tool, or stop with a line that says how to get a newer one."""
+    oldest = ".".join(map(str, OLDEST[package]))
+    try:
+        version = import_module(package).__version__
+    except ImportError:
+        version, found = "0", "is missing"
+    else:
+        found = f"{version} is too old (at least {oldest})"
+    numbers = tuple(int(number) for number in version.split(".")[:2] if number.isdigit())
+    if numbers < OLDEST[package]:
+        raise SystemExit(
+            f"setup.py: {package} {found}; install it with: "
+            f"{os.path.basename(sys.executable)} -m pip install '{package}>={oldest}'"
+        )
+    return numbers
+
+
+if sys.version_info < (3, 10):  # noqa: UP036 (setup.py asks nobody who knows requires-python)
+    raise SystemExit(f"setup.py: Python {sys.version.split()[0]} is too old (at least 3.10)")
+require("setuptools")
+# Old ones call pyproject.toml experimental, new ones the only form of a licence that old ones read.
+warnings.filterwarnings("ignore", ".*(pyproject.toml|project.license)")
+
+from setuptools import Extension, setup  # noqa: E402
+from setuptools.command.build_ext import build_ext  # noqa: E402
 
 CHECKED = os.environ.get("CS231N_CHECKED") == "1"
 SANITIZE = os.environ.get("CS231N_SANITIZE", "")
@@ -26,8 +57,9 @@ DIRECTIVES = {
     "wraparound": False,
     "initializedcheck": CHECKED,
     "cdivision": True,
-    "freethreading_compatible": True,
 }
+if require("Cython") >= (3, 1):
+    DIRECTIVES["freethreading_compatible"] = True
 # Without errno and traps, square roots and comparisons are vectorised.  No flag names an
 # instruction set: the sources in csrc do, and the package chooses among them at run time.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
@@ -51,12 +83,18 @@ class OptionalBuild(build_ext):
     """Builds the kernels if there is a compiler, and says what it means if there is none."""
 
     def build_extensions(self):
-        """Choose the flags of the compiler found."""
-        if self.compiler.compiler_type != "msvc":
-            for extension in self.extensions:
-                extension.extra_compile_args = FLAGS + SANITIZERS[SANITIZE]
-                extension.extra_link_args = ["-pthread", *SANITIZERS[SANITIZE][:1]]
-        super().build_extensions()
+        """Choose the flags of the compiler found, and let it run once for each processor."""
+        if self.compiler.compiler_type == "msvc":  # prepares itself at the first call, not twice
+            super().build_extensions()
+            return
+        for extension in self.extensions:
+            extension.extra_compile_args = FLAGS + SANITIZERS[SANITIZE]
+            extension.extra_link_args = ["-pthread", *SANITIZERS[SANITIZE][:1]]
+        jobs = self.parallel if type(self.parallel) is int else os.cpu_count()
+        self.parallel = None
+        with ThreadPoolExecutor(jobs) as pool:
+            self.compiler.compile = in_parallel(self.compiler.compile, pool)
+            super().build_extensions()
 
     def build_extension(self, extension):
         """Build, and go on without the extension if that fails and nobody asked for more."""
@@ -69,8 +107,9 @@ class OptionalBuild(build_ext):
                 f"cs231n: the compiled kernels were not built ({error}).\n"
                 "cs231n: the package works without them: NumPy does the convolutions and poolings,"
                 " several times more slowly.\n"
-                "cs231n: to have them, install a C compiler and run:"
-                " python setup.py build_ext --inplace",
+                "cs231n: to have them, install a C compiler and Python's headers (Debian, Ubuntu:"
+                " apt install build-essential python3-dev; macOS: xcode-select --install; Windows:"
+                " Build Tools for Visual Studio) and run: python setup.py build_ext --inplace",
                 file=sys.stderr,
             )
 
@@ -84,14 +123,19 @@ class OptionalBuild(build_ext):
         super().copy_extensions_to_source()
 
 
+def in_parallel(compile_all, pool):
+    """Return a compiler's `compile` that hands its sources to the threads of a pool, one by one."""
+
+    def compile_one_by_one(sources, *args, **kwargs):
+        objects = pool.map(lambda source: compile_all([source], *args, **kwargs), sources)
+        return [path for paths in objects for path in paths]
+
+    return compile_one_by_one
+
+
 def extensions():
     """Translate the Cython sources."""
-    try:
-        from Cython.Build import cythonize
-    except ModuleNotFoundError:
-        raise SystemExit(
-            "setup.py: Cython is missing; install it with: python -m pip install 'Cython>=3.1'"
-        ) from None
+    from Cython.Build import cythonize
 
     kernels = sorted(glob("cs231n/kernels/csrc/*.c"))
     headers = sorted(glob("cs231n/kernels/csrc/*.h") + glob("cs231n/kernels/csrc/*.inc"))

@@ -1,0 +1,66 @@
+"""What `setup.py` says where a build cannot work: one line, and nothing of a traceback."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+
+
+def build(folder, **modules):
+    """Run setup.py in a folder, with modules of one line each in the place of installed ones."""
+    for name, line in modules.items():
+        (folder / f"{name}.py").write_text(line + "\n")
+    return subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def refused(result):
+    """Return the one line of a build that stopped."""
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("modules", "words"),
+    [
+        ({"setuptools": "__version__ = '59.6.0'"}, "setuptools 59.6.0 is too old (at least 61.0)"),
+        ({"setuptools": "raise ImportError"}, "setuptools is missing"),
+        ({"Cython": "__version__ = '0.29.37'"}, "Cython 0.29.37 is too old (at least 3.0)"),
+        ({"Cython": "raise ImportError"}, "Cython is missing"),
+    ],
+    ids=["old setuptools", "no setuptools", "old Cython", "no Cython"],
+)
+def test_tools_that_are_too_old_are_told_in_one_line(tmp_path, modules, words):
+    shutil.copy(TOP / "setup.py", tmp_path)
+    line = refused(build(tmp_path, **modules))
+    assert line.startswith(f"setup.py: {words}; install it with: ")
+    (name,) = modules
+    assert f"-m pip install '{name}>=" in line
+
+
+def test_a_package_copied_alone_is_told_what_is_missing(tmp_path):
+    (tmp_path / "cs231n").mkdir()
+    shutil.copy(TOP / "cs231n" / "setup.py", tmp_path / "cs231n")
+    line = refused(build(tmp_path / "cs231n"))
+    assert str(tmp_path) in line
+    assert "setup.py, pyproject.toml, README.md" in line
+
+
+def test_the_setup_of_another_project_is_not_run(tmp_path):
+    (tmp_path / "cs231n").mkdir()
+    shutil.copy(TOP / "cs231n" / "setup.py", tmp_path / "cs231n")
+    (tmp_path / "setup.py").write_text("print('another project')\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    (tmp_path / "README.md").write_text("Other\n")
+    assert "is not the project that cs231n/ belongs to" in refused(build(tmp_path / "cs231n"))

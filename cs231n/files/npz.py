@@ -13,22 +13,25 @@ import math
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from cs231n.core import checks
+from cs231n.files.regular import bytes_there, open_regular
 
-__all__ = ["KINDS", "Archive", "Member", "open_npz"]
+__all__ = ["KINDS", "Archive", "Member", "checked", "open_npz", "write"]
 
 KINDS = "biufcSU"  # of dtypes, numbers and text: others hold objects, records or dates
 MAX_GROWTH = 256 * 2**20  # bytes that a file may unpack to beyond its own size
 MAX_READ = 2**20  # bytes read at once: also the largest directory, of some 10,000 members
 MAX_HEADER = 10_000  # characters, as in NumPy
+MAX_NAME = 1_000  # bytes
 MAX_CODE_POINT = 0x10FFFF
+_ENTRY = 128  # bytes of a member in the directory, at most, beside its name
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack to any size in one step
 _LENGTH_FORMATS = {(1, 0): "<H", (2, 0): "<I"}  # of the header's length, by version
@@ -68,13 +71,12 @@ class Member(NamedTuple):
 class Archive:
     """The members of an open `.npz` file by name, without the ending `.npy`."""
 
-    def __init__(self, where: str, path: Path, archive: zipfile.ZipFile) -> None:
+    def __init__(self, where: str, path: Path, archive: zipfile.ZipFile, size: int) -> None:
         self._where, self._path, self._archive = where, path, archive
         entries = archive.infolist()
         self._entries = {entry.filename.removesuffix(".npy"): entry for entry in entries}
         if len(self._entries) < len(entries):
             raise ValueError("two members of one name")
-        size = path.stat().st_size
         if sum(entry.file_size for entry in entries) > size + MAX_GROWTH:
             raise ValueError(f"its {size} bytes unpack to more than {MAX_GROWTH} further ones")
 
@@ -171,8 +173,64 @@ def open_npz(where: str, path: Path) -> Iterator[Archive]:
     ValueError
         If the file is damaged, or holds anything but arrays of numbers or text; names the file.
     """
-    checks.regular_file(where, path)
-    with _Guarded(io.FileIO(path)) as file:
+    with _Guarded(open_regular(where, path)) as file:
         with _explained(where, path):
-            archive = Archive(where, path, zipfile.ZipFile(file))
+            archive = Archive(where, path, zipfile.ZipFile(file), bytes_there(file.fileno()))
         yield archive
+
+
+def checked(where: str, arrays: Any) -> dict[str, np.ndarray]:
+    """Return named arrays as arrays, once a `.npz` file can hold them and give them back.
+
+    Parameters
+    ----------
+    where : str
+        Name of the calling function, for messages.
+    arrays : mapping of str to ndarray
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an array holds anything but numbers or text, or a name would not come back.
+    """
+    found = checks.mapping(where, "arrays", arrays)
+    size = sum(_ENTRY + len(_checked_name(where, name)) for name in found)
+    if size > MAX_READ:
+        raise ValueError(f"{where}: {len(found)} names are too many or too long for one file")
+    for name, array in found.items():
+        dtype = checks.any_array(where, name, array).dtype
+        if dtype.kind not in KINDS:
+            raise TypeError(f"{where}: {name} is an array of {dtype}; expected numbers or text")
+    return {str(name): np.asarray(array) for name, array in found.items()}
+
+
+def _checked_name(where: str, name: Any) -> bytes:
+    """Return a name in UTF-8; an error if a zip file would cut it or turn it into another."""
+    if not isinstance(name, str):
+        raise TypeError(f"{where}: a name is {name!r} ({type(name).__name__}); expected text")
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        encoded = b""
+    if not 0 < len(encoded) <= MAX_NAME or "\0" in name or "\\" in name:
+        shown = repr(name) if len(name) < 60 else f"{name[:50]!r}... ({len(name)} characters)"
+        raise ValueError(
+            f"{where}: an array has the name {shown}; expected 1 to {MAX_NAME} bytes in UTF-8"
+            f" without backslashes and null characters"
+        )
+    return encoded
+
+
+def write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays that `checked` gave to an open file, byte for byte as `numpy.savez` does.
+
+    That takes names for its own arguments, and drops an array of the name allow_pickle.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)

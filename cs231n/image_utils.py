@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cs231n.core import checks
+from cs231n.data import pictures
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,11 +24,6 @@ __all__ = [
 
 SQUEEZENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 SQUEEZENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
-
-# Formats that Pillow decodes itself: for others it runs Ghostscript or guesses.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
-MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
-MAX_BYTES = 2**29  # of a file
 
 
 def blur_image(X: np.ndarray) -> np.ndarray:
@@ -113,40 +106,48 @@ def deprocess_image(img: np.ndarray, rescale: bool = False) -> np.ndarray:
     return np.rint(255 * img).clip(0, 255).astype(np.uint8)
 
 
-def load_image(filename: str | os.PathLike[str], size: int | None = None) -> np.ndarray:
+def load_image(
+    filename: str | os.PathLike[str], size: int | None = None, max_pixels: int = pictures.MAX_PIXELS
+) -> np.ndarray:
     """Load a picture from a file, and resize it so that its shortest side has size pixels.
 
     Parameters
     ----------
     filename : path
-        A JPEG, PNG, GIF, BMP, PPM, TIFF or WebP file. Not an address: download it first.
+        A JPEG, PNG, GIF (its first frame), BMP, PPM, TIFF or WebP file. Not an address: download
+        it first.
     size : int, optional
         Length of the shortest side; the other keeps the proportions.
+    max_pixels : int, optional
+        The most pixels to decode. A larger JPEG still loads where a small size is asked for, since
+        it is decoded at reduced size then. Pillow itself refuses more than 179 million.
 
     Returns
     -------
     ndarray of shape (H, W, 3)
-        uint8 RGB pixels, turned upright as the camera noted.
+        uint8 RGB pixels, turned upright as the camera noted. Transparent ones are laid over white;
+        16-bit pixels are scaled, and so are floats from 0 to 1.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no picture, is truncated, or is (or would become) larger than 89 million
-        pixels; if filename is an address; if size is less than 1.
+        If the file is no picture, is truncated, is (or would become) larger than max_pixels, or
+        holds 32-bit integers or other floats, which no format says how to scale; if filename is
+        an address; if size is less than 1.
     """
-    name = os.fspath(checks.path("load_image", "filename", filename))
+    path = checks.path("load_image", "filename", filename)
     if "://" in os.fspath(filename):
         raise ValueError(
             f"load_image: {filename!s} is an address; download it and give the file's name"
         )
     if size is not None:
         size = checks.integer("load_image", "size", size, least=1)
-    picture = _open(name)
-    if size is not None:
-        picture = _resize(name, picture, size)
-    return np.array(picture)
+    max_pixels = checks.integer("load_image", "max_pixels", max_pixels, least=1)
+    with pictures.quiet():
+        picture = pictures.open_picture("load_image", path, size, max_pixels)
+    return np.array(picture if size is None else _resize(str(path), picture, size, max_pixels))
 
 
 def _channels_last(where: str, img: np.ndarray) -> np.ndarray:
@@ -157,43 +158,13 @@ def _channels_last(where: str, img: np.ndarray) -> np.ndarray:
     return img
 
 
-def _open(name: str) -> Image:
-    """Decode the file as an upright RGB picture."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    # From memory, for there a decoder that asks for 2 GB gets, and allocates, what is there.
-    content = io.BytesIO(_content(Path(name)))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a camera's tags, for instance
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(content, formats=FORMATS) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise ValueError(f"{picture.width} x {picture.height} pixels")
-                return ImageOps.exif_transpose(picture).convert("RGB")
-    except Exception as error:  # broken files make Pillow's decoders raise almost anything
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = f"it is none of {', '.join(FORMATS)}" if unknown else error
-        raise ValueError(
-            f"load_image: {name} is not a whole picture of at most {MAX_PIXELS} pixels ({reason})"
-        ) from error
-
-
-def _content(path: Path) -> bytes:
-    """Return the bytes of a file that may be a picture."""
-    checks.regular_file("load_image", path)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"load_image: {path} has more than {MAX_BYTES} bytes")
-    return path.read_bytes()
-
-
-def _resize(name: str, picture: Image, size: int) -> Image:
+def _resize(name: str, picture: Image, size: int, max_pixels: int) -> Image:
     """Scale so that the shortest side has size pixels."""
     shortest = min(picture.size)
     width, height = (max(1, round(side * size / shortest)) for side in picture.size)
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ValueError(
             f"load_image: {name} with size {size} would have {width} x {height} "
-            f"pixels; expected at most {MAX_PIXELS}"
+            f"pixels; expected at most {max_pixels}"
         )
     return picture.resize((width, height))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cs231n import image_utils
 from cs231n.image_utils import (
     SQUEEZENET_MEAN,
     SQUEEZENET_STD,
@@ -175,19 +174,25 @@ class TestLoad:
                 assert path.name in str(error)  # noqa: PT017 - most flips still load
 
     @pytest.mark.parametrize("factor", [0.7, 0.4])
-    def test_too_many_pixels(self, tmp_path, monkeypatch, factor):
+    def test_pillows_limit_is_our_error(self, tmp_path, monkeypatch, factor):
         Image.new("1", (200, 100)).save(tmp_path / "x.png")
-        # Pillow warns above its limit and refuses above twice that; both are our error.
+        # Pillow warns above its limit and refuses above twice that.
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(factor * 20_000))
-        with pytest.raises(ValueError, match=r"x\.png is not a whole picture of at most"):
-            load_image(tmp_path / "x.png")
+        if factor == 0.7:
+            assert load_image(tmp_path / "x.png").shape == (100, 200, 3)
+        else:
+            with pytest.raises(ValueError, match=r"x\.png is not a whole picture of at most"):
+                load_image(tmp_path / "x.png")
 
-    def test_own_limit_where_pillow_has_none(self, tmp_path, monkeypatch):
+    def test_the_limit_can_be_moved(self, tmp_path):
         Image.new("1", (200, 100)).save(tmp_path / "x.png")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-        monkeypatch.setattr(image_utils, "MAX_PIXELS", 19_999)
-        with pytest.raises(ValueError, match=r"x\.png .* 19999 pixels \(200 x 100 pixels\)"):
-            load_image(tmp_path / "x.png")
+        with pytest.raises(
+            ValueError, match=r"x\.png .* 19999 pixels \(200 x 100 pixels; max_pixels lets more in"
+        ):
+            load_image(tmp_path / "x.png", max_pixels=19_999)
+        assert load_image(tmp_path / "x.png", max_pixels=20_000).shape == (100, 200, 3)
+        with pytest.raises(ValueError, match="load_image: max_pixels is 0"):
+            load_image(tmp_path / "x.png", max_pixels=0)
 
     def test_result_may_not_be_too_large_either(self, tmp_path):
         Image.new("1", (30_000, 1)).save(tmp_path / "x.png")

@@ -27,7 +27,7 @@ from PIL import Image
 from readers import READERS, Reader
 
 from cs231n import data_utils, image_utils
-from cs231n.data import download
+from cs231n.data import download, pictures
 from cs231n.data_utils import DataError
 from cs231n.files import npz, storage
 from cs231n.training import checkpoint
@@ -367,7 +367,7 @@ class TestPictures:
 
     def test_a_file_that_is_too_large_is_not_read(self, tmp_path):
         with open(tmp_path / "x.png", "wb") as file:
-            file.truncate(image_utils.MAX_BYTES + 1)
+            file.truncate(pictures.MAX_BYTES + 1)
         with little_memory(), pytest.raises(ValueError, match=r"x\.png has more than"):
             image_utils.load_image(tmp_path / "x.png")
 

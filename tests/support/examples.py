@@ -33,6 +33,7 @@ INTERNAL = {
     "kernels.fast_optim": "called by the Solver with arrays of its own",
     "data.glyphs": "drawn by get_builtin_data, which checks",
     "data.imagenet": "read by data_utils, which checks",
+    "data.pictures": "called by load_image and load_image_folder, which check",
     "checking.rel_error": "any numbers, as notebooks call it",
     "classifiers.summary": "called by Network",
     "files.lock": "called by checkpoint",

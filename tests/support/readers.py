@@ -22,7 +22,7 @@ from PIL import Image
 
 from cs231n import data_utils, image_utils
 from cs231n.classifiers import FullyConnectedNet
-from cs231n.data import cifar10, download
+from cs231n.data import cifar10, download, pictures
 from cs231n.files import storage
 from cs231n.training import checkpoint
 
@@ -163,9 +163,7 @@ def image_files() -> dict[str, bytes]:
     exif[0x0112], exif[0x010E] = 6, "a picture"
     picture = Image.fromarray(pixels)
     options: dict[str, dict[str, Any]] = {"PNG": {"exif": exif}, "JPEG": {"exif": exif}}
-    files = {
-        name: saved(picture.save, name, **options.get(name, {})) for name in image_utils.FORMATS
-    }
+    files = {name: saved(picture.save, name, **options.get(name, {})) for name in pictures.FORMATS}
     return {**files, "TIFF, LZW": saved(picture.save, "TIFF", compression="tiff_lzw")}
 
 
@@ -174,8 +172,7 @@ MOST_PIXELS = 10**6  # the real limit, too, is looked at before a picture is dec
 
 def load_image(path: Path) -> np.ndarray:
     """Load a picture, with a limit that an unlucky bit does not turn into seconds of decoding."""
-    with mock.patch.object(image_utils, "MAX_PIXELS", MOST_PIXELS):
-        return image_utils.load_image(path)
+    return image_utils.load_image(path, max_pixels=MOST_PIXELS)
 
 
 def is_picture(pixels: np.ndarray) -> bool:

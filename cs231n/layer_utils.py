@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cs231n import fast_layers, layers
-from cs231n._reexport import reexport
 from cs231n.core import checks
+
+# Notebooks expect all layers here too.
+from cs231n.fast_layers import *  # noqa: F403
+from cs231n.layers import *  # noqa: F403
 
 _OWN = [
     "AFFINE",
@@ -59,7 +63,9 @@ _OWN = [
     "conv_relu_pool_forward",
     "sandwich",
 ]
-__all__, __getattr__ = reexport(__name__, _OWN, layers, fast_layers)
+# Set in a way that type checkers don't see: they cannot add up the lists of several modules, and
+# where they see no list they take all public names.
+globals()["__all__"] = [*_OWN, *layers.__all__, *fast_layers.__all__]
 
 
 class Stage(NamedTuple):
@@ -90,11 +96,20 @@ def _can_skip_dx(backward: Callable[..., Any]) -> bool:
     return "need_dx" in inspect.signature(backward).parameters
 
 
-class SandwichCache(NamedTuple):
-    """name of the sandwich, and the caches of its stages in order."""
+class SandwichCache(tuple[Any, ...]):
+    """The caches of a sandwich's layers in order, as a tuple; `stages` tells whose they are."""
 
-    name: str
-    caches: tuple[Any, ...]
+    stages: tuple[Stage, ...]
+
+    def __new__(cls, stages: Sequence[Stage], caches: Iterable[Any]) -> SandwichCache:
+        """Make a tuple of the caches."""
+        self = super().__new__(cls, caches)
+        self.stages = tuple(stages)
+        return self
+
+    def __getnewargs__(self) -> tuple[tuple[Stage, ...], tuple[Any, ...]]:
+        """Return what copies and pickles are made from."""
+        return self.stages, tuple(self)
 
 
 class AffineReluCache(NamedTuple):
@@ -144,7 +159,7 @@ def affine_relu_backward(
     dout : ndarray of shape (N, M)
         Upstream gradient.
     cache : AffineReluCache
-        From `affine_relu_forward`.
+        From `affine_relu_forward`, or a tuple ``(affine_cache, relu_cache)``.
     need_dx : bool
         Whether to compute dx; a network's first layer can do without.
 
@@ -159,9 +174,20 @@ def affine_relu_backward(
     ValueError, TypeError
         If dout does not have the output's shape, or the cache is another layer's.
     """
-    affine_cache, relu_cache = checks.cache("affine_relu_backward", cache, AffineReluCache)
+    parts = _parts("affine_relu_backward", cache, AffineReluCache, ("affine", "relu"))
+    affine_cache, relu_cache = parts
     da = layers.relu_backward(dout, relu_cache)
     return layers.affine_backward(da, affine_cache, need_dx)
+
+
+def _parts(where: str, cache: Any, expected: type, names: Sequence[str]) -> Sequence[Any]:
+    """Return the caches of a sandwich's layers, which may also come as a plain tuple."""
+    if type(cache) is not tuple:
+        return checks.cache(where, cache, expected)
+    if len(cache) != len(names):
+        form = ", ".join(f"{name}_cache" for name in names)
+        raise TypeError(f"{where}: cache is a tuple of {len(cache)}; expected ({form})")
+    return cache
 
 
 def forward_through(
@@ -186,7 +212,9 @@ def backward_through(
     return dout, gradients[::-1]
 
 
-def sandwich(*stages: Stage) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def sandwich(
+    *stages: Stage,
+) -> tuple[Callable[..., tuple[np.ndarray, SandwichCache]], Callable[..., Any]]:
     """Compose stages into one layer.
 
     Parameters
@@ -230,19 +258,45 @@ def sandwich(*stages: Stage) -> tuple[Callable[..., Any], Callable[..., Any]]:
             raise TypeError(f"{title}_forward: {error}; expected {', '.join(names)}") from None
         arguments = [[bound[name] for name in stage.weights + stage.options] for stage in stages]
         out, caches = forward_through(stages, bound["x"], arguments)
-        return out, SandwichCache(title, caches)
+        return out, SandwichCache(stages, _split(stages, caches))
 
     def backward(dout: np.ndarray, cache: SandwichCache, need_dx: bool = True) -> Any:
-        checks.cache(f"{title}_backward", cache, SandwichCache)
-        if cache.name != title:
-            raise TypeError(f"{title}_backward: cache is of {cache.name!r}; expected {title!r}")
-        dx, gradients = backward_through(stages, dout, cache.caches, need_dx)
+        caches = _joined(f"{title}_backward", stages, cache)
+        dx, gradients = backward_through(stages, dout, caches, need_dx)
         dweights = [gradient for stage in gradients for gradient in stage]
         return (dx, *dweights) if dweights else dx
 
     _describe(forward, f"{title}_forward", _forward_text(stages, names), signature)
     _describe(backward, f"{title}_backward", _backward_text(stages, weights))
     return forward, backward
+
+
+def _layers_of(stage: Stage) -> tuple[str, ...]:
+    """Return the names of the layers that a stage is to the reader: two where they are fused."""
+    return _FUSED[stage][1] if stage in _FUSED else (stage.name,)
+
+
+def _split(stages: Sequence[Stage], caches: Iterable[Any]) -> Iterator[Any]:
+    """Yield a cache for each layer; a fused stage has one that holds those of its layers."""
+    for stage, cache in zip(stages, caches):
+        yield from cache if stage in _FUSED else (cache,)
+
+
+def _joined(where: str, stages: tuple[Stage, ...], cache: Any) -> list[Any]:
+    """Return a cache for each stage, from those of the layers; a TypeError where it is wrong."""
+    names = [name for stage in stages for name in _layers_of(stage)]
+    parts = iter(_parts(where, cache, SandwichCache, names))
+    if isinstance(cache, SandwichCache) and cache.stages != stages:
+        raise TypeError(f"{where}: cache is of {_named(cache.stages)}; expected {_named(stages)}")
+    return [
+        _FUSED[stage][0](*islice(parts, len(_FUSED[stage][1]))) if stage in _FUSED else next(parts)
+        for stage in stages
+    ]
+
+
+def _named(stages: Sequence[Stage]) -> str:
+    """Name a sandwich by its layers; the functions tell apart what has the same name."""
+    return f"sandwich({', '.join(stage.forward.__name__ for stage in stages)})"
 
 
 def _describe(
@@ -272,7 +326,8 @@ def _backward_text(stages: Sequence[Stage], weights: Sequence[str]) -> str:
     return (
         f"Back-propagate through {', '.join(stage.name for stage in stages)} in a row.\n\n"
         f"Parameters\n----------\ndout : ndarray\n    Upstream gradient.\n"
-        f"cache : SandwichCache\n    From the forward pass of the same sandwich.\n"
+        f"cache : SandwichCache\n    From the forward pass of the same sandwich, or a tuple of a"
+        f" cache for each layer.\n"
         f"need_dx : bool\n    Whether to compute dx; a network's first layer can do without.\n\n"
         f"Returns\n-------\n{', '.join(results)} : ndarray\n"
     )
@@ -342,6 +397,12 @@ SPATIAL_GROUPNORM = Stage(
     ("gamma", "beta"),
     ("G", "gn_param"),
 )
+
+# What one kernel does, but two layers to the reader: the class of its cache, which holds one for
+# each, and the layers' names.
+_FUSED: dict[Stage, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    CONV_RELU: (fast_layers.FastConvReluCache, ("conv", "relu"))
+}
 
 affine_bn_relu_forward, affine_bn_relu_backward = sandwich(AFFINE, BATCHNORM, RELU)
 affine_ln_relu_forward, affine_ln_relu_backward = sandwich(AFFINE, LAYERNORM, RELU)

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from cs231n.classifiers.layer import Layer
 from cs231n.classifiers.network import Network
-from cs231n.classifiers.summary import Layer
 from cs231n.layer_utils import (
     AFFINE,
     BATCHNORM,
@@ -116,7 +116,7 @@ def to_torch(model: Network) -> Any:
     for layer in model._layers:
         _check_stage("to_torch", layer.stage)
         flat = any(isinstance(m, (torch.nn.Linear, torch.nn.Flatten)) for m in modules)
-        if layer.stage is AFFINE and not flat:
+        if layer.stage == AFFINE and not flat:
             modules.append(torch.nn.Flatten())
         weights = [model.params[name] for name in layer.weights]
         modules += _BUILDERS[layer.stage](torch.nn, *weights, *layer.options)
@@ -148,7 +148,7 @@ def copy_to_torch(model: Network, net: Any) -> None:
     for layer, module in _pairs("copy_to_torch", model, net):
         for name, tensor in zip(layer.weights, (module.weight, module.bias)):
             array = model.params[name]
-            array = array.T if layer.stage is AFFINE else array.reshape(tensor.shape)
+            array = array.T if layer.stage == AFFINE else array.reshape(tensor.shape)
             copies.append((tensor, array))
         param = _statistics_of(layer)
         if param is not None:
@@ -179,7 +179,7 @@ def copy_from_torch(net: Any, model: Network) -> None:
     for layer, module in _pairs("copy_from_torch", model, net):
         for name, tensor in zip(layer.weights, (module.weight, module.bias)):
             array = _array(tensor, model.dtype)
-            array = array.T if layer.stage is AFFINE else array
+            array = array.T if layer.stage == AFFINE else array
             model.params[name] = np.array(array.reshape(model.params[name].shape), order="C")
         param = _statistics_of(layer)
         if param is not None:
@@ -235,9 +235,9 @@ def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
 def _torch_shapes(layer: Layer, model: Network) -> tuple[tuple[int, ...], ...]:
     """Return the shapes that a layer's weights have in PyTorch."""
     arrays = [model.params[name] for name in layer.weights]
-    if layer.stage is AFFINE:
+    if layer.stage == AFFINE:
         return (arrays[0].T.shape, arrays[1].shape)
-    if layer.stage is SPATIAL_GROUPNORM:
+    if layer.stage == SPATIAL_GROUPNORM:
         return tuple((array.size,) for array in arrays)
     return tuple(array.shape for array in arrays)
 

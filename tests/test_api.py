@@ -9,6 +9,9 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,10 +250,35 @@ def test_imports_point_one_way():
     assert "cs231n.classifiers" not in modules_after("import cs231n.solver")
 
 
-def test_the_unknown_name_of_a_module_that_offers_others_is_an_attribute_error():
-    for module in OFFERED_BY:
-        with pytest.raises(AttributeError, match=f"module 'cs231n.{module}' has no attribute 'x'"):
-            _ = load(module).x
+@pytest.mark.parametrize("module", OFFERED_BY)
+def test_editors_see_what_a_module_offers(module):
+    home = load(module)
+    assert set(home.__all__) <= set(dir(home)) & set(vars(home))
+
+
+@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
+def test_type_checkers_see_what_a_module_offers(tmp_path):
+    """A call without arguments is an error for a function with types, none for what is unknown."""
+    top, wrong = Path(cs231n.__file__).parents[1], {}
+    for module, others in OFFERED_BY.items():
+        names = {name for other in others for name in load(other).__all__}
+        calls = sorted(name for name in names if "_forward_" in name or name.endswith("_loss"))
+        for way, line in {"star": "*", "plain": ", ".join(calls)}.items():
+            path = tmp_path / f"{module.replace('.', '_')}_{way}.py"
+            path.write_text(
+                "\n".join([f"from cs231n.{module} import {line}", *map("{}()".format, calls)])
+            )
+            wrong[path] = len(calls)
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", *wrong]
+    found = subprocess.run(command, cwd=top, capture_output=True, text=True).stdout.splitlines()
+    assert all(line.endswith("[call-arg]") for line in found), found
+    # By name: what was found the last time comes from a cache, with the folder of that time.
+    counts = Counter(Path(line.split(":")[0]).name for line in found)
+    assert counts == {path.name: count for path, count in wrong.items()}
+
+
+def test_the_mark_of_a_typed_package_is_there():
+    assert (Path(cs231n.__file__).parent / "py.typed").is_file()
 
 
 def test_a_version_is_there():

@@ -1,8 +1,13 @@
 """Networks: fully connected and convolutional classifiers with a softmax loss."""
 
-from cs231n.classifiers.cnn import ThreeLayerConvNet
-from cs231n.classifiers.architecture import ConvNet
+import sys
+
+from cs231n.classifiers import cnn
+from cs231n.classifiers.cnn import ConvNet, ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from cs231n.classifiers.network import Network
 
 __all__ = ["ConvNet", "FullyConnectedNet", "Network", "ThreeLayerConvNet", "TwoLayerNet"]
+
+# The name of the module that ConvNet stood in at first stands in pickled networks.
+convnet = sys.modules[f"{__name__}.convnet"] = cnn

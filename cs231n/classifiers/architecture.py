@@ -1,40 +1,17 @@
-"""Convolutional networks of any depth, from a description that reads like the network."""
+"""The descriptions of networks, such as "conv32-conv32-pool-fc10", read into tokens."""
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
+__all__ = ["Token", "parse"]
 
-from cs231n.classifiers.cnn import image_shape
-from cs231n.classifiers.network import Network, gaussian
-from cs231n.core import checks
-from cs231n.im2col import Window
-from cs231n.layer_utils import (
-    AFFINE,
-    CONV,
-    CONV_RELU,
-    DROPOUT,
-    GLOBAL_AVG_POOL,
-    GLOBAL_MAX_POOL,
-    POOL,
-    RELU,
-    SPATIAL_BATCHNORM_RELU,
-    SPATIAL_GROUPNORM,
-)
-
-__all__ = ["ConvNet"]
-
-_NORMALIZATIONS = (None, "batchnorm", "groupnorm")
-_POOL_PARAM = {"pool_height": 2, "pool_width": 2, "stride": 2}
-_GLOBAL_POOLS = {"gavg": GLOBAL_AVG_POOL, "gmax": GLOBAL_MAX_POOL}
 _NUMBER = r"[1-9][0-9]{0,8}"  # no network has more of anything
 _FORMS = {
     "conv": rf"conv(?P<units>{_NUMBER})(x(?P<size>{_NUMBER}))?(s(?P<stride>{_NUMBER}))?",
     "fc": rf"fc(?P<units>{_NUMBER})",
-    **{word: word for word in ("pool", *_GLOBAL_POOLS)},
+    **{word: word for word in ("pool", "gavg", "gmax")},
 }
 
 
@@ -51,186 +28,7 @@ class Token(NamedTuple):
     stride: int = 1
 
 
-class ConvNet(Network):
-    """A convolutional network of any depth, described by a string.
-
-    The description names the layers in forward order, with hyphens between them:
-
-    ======== ===================================================================================
-    conv32   32 filters of 3x3 that keep the size of the image, [normalisation], relu
-    conv32x5 the same with filters of 5x5; the size is odd
-    conv32s2 with stride 2, which halves the size (rounded up); after the size: conv32x5s2
-    pool     max pooling of 2x2 windows, which halves the size (rounded down)
-    gavg     mean of each channel over the whole image, a vector
-    gmax     maximum of each channel over the whole image, a vector
-    fc100    affine layer of 100 units, relu, [dropout]; the last layer, an fc, gives the scores
-    ======== ===================================================================================
-
-    Parameters
-    ----------
-    architecture : str
-        Description.
-    input_dim : tuple (C, H, W)
-        Shape of an image.
-    normalization : {None, 'batchnorm', 'groupnorm'}
-        Normalisation between each convolution and its relu.
-    dropout_keep_ratio : float
-        Probability of keeping a unit of a hidden affine layer, in (0, 1]; 1 is no dropout.
-    reg : float
-        Strength of L2 regularisation, with the factor 0.5.
-    weight_scale : float, optional
-        Standard deviation of the initial weights.  By default ``sqrt(2 / fan_in)`` for each layer
-        with a relu and ``sqrt(1 / fan_in)`` for the scores, where fan_in is the number of inputs
-        of one unit.
-    label_smoothing : float
-        Part of the target that all classes share, in [0, 1].
-    dtype : dtype
-        np.float32 or np.float64.
-    seed : int, optional
-        Given to `numpy.random.seed` at each dropout, so that a gradient check sees one mask.
-    num_groups : int
-        Groups of channels of each image that group normalisation normalises.
-
-    Attributes
-    ----------
-    architecture : str
-        As the parameter.
-    num_layers : int
-        Number of convolutions and affine layers; their parameters are W1, b1 to Wn, bn, and
-        gamma1, beta1 and so on for the normalisation behind a convolution of this number.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not sensible; for a wrong description the message names the token.
-
-    Notes
-    -----
-    A convolution in front of batch normalisation keeps its bias, though the subtraction of the
-    mean cancels it and its gradient is zero: the parameters have the same names and shapes
-    with any normalisation, and F numbers cost nothing beside F filters.
-
-    References
-    ----------
-    He, Zhang, Ren and Sun, Delving Deep into Rectifiers: Surpassing Human-Level Performance on
-    ImageNet Classification, ICCV 2015 (the initial weights).
-
-    Examples
-    --------
-    >>> model = ConvNet("conv32-conv32-pool-conv64-conv64-pool-fc10", normalization="batchnorm")
-    >>> print(model.summary())
-    """
-
-    def __init__(
-        self,
-        architecture: str = "conv32-conv32-pool-conv64-conv64-pool-fc10",
-        input_dim: tuple[int, int, int] = (3, 32, 32),
-        normalization: str | None = None,
-        dropout_keep_ratio: float = 1,
-        reg: float = 0.0,
-        weight_scale: float | None = None,
-        label_smoothing: float = 0.0,
-        dtype: Any = np.float32,
-        seed: int | None = None,
-        num_groups: int = 8,
-    ) -> None:
-        super().__init__(reg, dtype, label_smoothing)
-        tokens = _parsed(architecture)
-        keep = checks.number("ConvNet", "dropout_keep_ratio", dropout_keep_ratio, 0, 1, True)
-        self.architecture, self.num_layers = architecture, 0
-        self.normalization = checks.choice(
-            "ConvNet", "normalization", normalization, _NORMALIZATIONS
-        )
-        self._num_groups = checks.integer("ConvNet", "num_groups", num_groups, least=1)
-        self._weight_scale = weight_scale
-        if weight_scale is not None:
-            self._weight_scale = checks.number("ConvNet", "weight_scale", weight_scale, low=0)
-        if keep != 1:
-            self.dropout_param = {"mode": "train", "p": keep}
-            if seed is not None:
-                self.dropout_param["seed"] = seed
-
-        shape: tuple[int, ...] = image_shape("ConvNet", input_dim)
-        self.input_shape = shape
-        for token in tokens[:-1]:
-            shape = self._add_token(token, shape)
-        self._add_affine(tokens[-1], shape, gain=1)
-        if keep != 1 and not any(layer.stage is DROPOUT for layer in self._layers):
-            raise ValueError(
-                f"ConvNet: dropout_keep_ratio is {keep} but {architecture!r} has no hidden affine"
-                f" layer; expected 'fc<units>' before the last layer"
-            )
-
-    def _add_token(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Append the layers of a token; return the shape of a sample behind them."""
-        if token.kind == "fc":
-            shape = self._add_affine(token, shape, gain=2)
-            self._add(RELU)
-            if self.dropout_param:
-                self._add(DROPOUT, self.dropout_param)
-            return shape
-        if len(shape) == 1:
-            raise ValueError(
-                f"{token.place} needs an image, but its input is a vector of {shape[0]} numbers;"
-                f" expected 'fc<units>'"
-            )
-        if token.kind == "conv":
-            return self._add_conv(token, shape)
-        if token.kind == "pool":
-            self._add(POOL, _POOL_PARAM)
-            return shape[0], *Window(2, 2, 2).output_size(token.place, *shape[1:])
-        self._add(_GLOBAL_POOLS[token.kind])
-        return shape[:1]
-
-    def _add_conv(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Append a convolution, its normalisation if any, and relu."""
-        F, C, size = token.units, shape[0], token.size
-        if size % 2 == 0:
-            raise ValueError(f"{token.place} has filters of {size}x{size}; expected an odd size")
-        window = Window(size, size, token.stride, pad=(size - 1) // 2)
-        conv_param = {"stride": window.stride, "pad": window.pad}
-        weights = self._weights((F, C, size, size), units=F, gain=2)
-        if self.normalization is None:
-            self._add(CONV_RELU, conv_param, **weights)
-        else:
-            self._add(CONV, conv_param, **weights)
-            self._add_normalization_relu(token, F)
-        return F, *window.output_size(token.place, *shape[1:])
-
-    def _add_normalization_relu(self, token: Token, F: int) -> None:
-        """Append the normalisation of F channels, and the relu behind it."""
-        groups, param = self._num_groups, {"mode": "train"}
-        self.bn_params.append(param)
-        names = f"gamma{self.num_layers}", f"beta{self.num_layers}"
-        if self.normalization == "batchnorm":
-            weights = dict(zip(names, (np.ones(F), np.zeros(F))))
-            self._add(SPATIAL_BATCHNORM_RELU, param, **weights)
-            return
-        if F % groups:
-            raise ValueError(
-                f"{token.place} has {F} filters and num_groups is {groups};"
-                f" expected filters divisible by num_groups"
-            )
-        weights = dict(zip(names, (np.ones((1, F, 1, 1)), np.zeros((1, F, 1, 1)))))
-        self._add(SPATIAL_GROUPNORM, groups, param, **weights)
-        self._add(RELU)
-
-    def _add_affine(self, token: Token, shape: tuple[int, ...], gain: float) -> tuple[int, ...]:
-        """Append an affine layer."""
-        M = token.units
-        self._add(AFFINE, **self._weights((math.prod(shape), M), units=M, gain=gain))
-        return (M,)
-
-    def _weights(self, shape: tuple[int, ...], units: int, gain: float) -> dict[str, np.ndarray]:
-        """Draw the weights of the next layer; its biases are zero."""
-        self.num_layers += 1
-        fan_in = math.prod(shape) // units
-        scale = self._weight_scale
-        draw = gaussian(math.sqrt(gain / fan_in) if scale is None else scale)
-        return {f"W{self.num_layers}": draw(*shape), f"b{self.num_layers}": np.zeros(units)}
-
-
-def _parsed(architecture: str) -> list[Token]:
+def parse(architecture: str) -> list[Token]:
     """Return the tokens of a description, the last of which is an affine layer."""
     if not isinstance(architecture, str):
         raise TypeError(

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import layer_utils, layers
-from cs231n._reexport import reexport
+from cs231n import layer_utils
 from cs231n.classifiers.network import Network, gaussian
 from cs231n.core import checks
+
+# Notebooks star-import this module and expect all layers.
+from cs231n.layer_utils import *  # noqa: F403
 from cs231n.layer_utils import AFFINE, BATCHNORM, DROPOUT, LAYERNORM, RELU
 
-__all__, __getattr__ = reexport(__name__, ["FullyConnectedNet", "TwoLayerNet"], layers, layer_utils)
+# As in `cs231n.layer_utils`.
+globals()["__all__"] = ["FullyConnectedNet", "TwoLayerNet", *vars(layer_utils)["__all__"]]
 
 _NORMALIZATIONS = {"batchnorm": BATCHNORM, "layernorm": LAYERNORM}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cs231n.classifiers import summary
-from cs231n.classifiers.summary import Layer
+from cs231n.classifiers.layer import Layer
 from cs231n.core import checks
 from cs231n.fast_layers import softmax_loss_fast
 from cs231n.files import storage

@@ -8,19 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n.layer_utils import Stage
+from cs231n.classifiers.layer import Layer  # pickled networks find it here, too
 
 __all__ = ["Layer", "table"]
 
 _HEADINGS = ("layer", "output shape", "parameters", "multiply-adds", "memory")
-
-
-class Layer(NamedTuple):
-    """A stage of a network, the names of its weights in `params`, and its options."""
-
-    stage: Stage
-    weights: tuple[str, ...]
-    options: tuple[Any, ...]
 
 
 class Row(NamedTuple):

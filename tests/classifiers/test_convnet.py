@@ -1,14 +1,16 @@
 """ConvNet: descriptions, gradients, initial weights, what it refuses, and the summary."""
 
 import copy
+import importlib
 import math
+import pickle
 
 import numpy as np
 import pytest
 from cases import DTYPES
 from networks import assert_gradients_are_numeric, batch_of
 
-from cs231n import layers
+from cs231n import classifiers, layers
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet
 from cs231n.solver import Solver
 
@@ -228,3 +230,21 @@ def test_the_summary_of_another_network_counts_its_parameters(build):
     model = build()
     total = next(line for line in model.summary().splitlines() if line.startswith("total"))
     assert f" {sum(w.size for w in model.params.values()):,} " in total
+
+
+def test_networks_pickled_by_earlier_versions_load():
+    model = ConvNet("conv4-pool-fc5-fc3", (3, 8, 8), "batchnorm", 0.5)
+    X = np.random.randn(2, 3, 8, 8)
+    # Where the classes stood: protocol 0 writes their names as text.
+    old = pickle.dumps(model, protocol=0)
+    moved = {b"cnn\nConvNet": b"convnet\nConvNet", b"layer\nLayer": b"summary\nLayer"}
+    for now, then in moved.items():
+        assert now in old
+        old = old.replace(now, then)
+    np.testing.assert_array_equal(pickle.loads(old).loss(X), model.loss(X))
+
+
+def test_the_earlier_name_of_the_module_is_there():
+    earlier = importlib.import_module("cs231n.classifiers.convnet")
+    assert earlier.ConvNet is ConvNet
+    assert classifiers.convnet is earlier

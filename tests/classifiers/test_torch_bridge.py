@@ -1,6 +1,7 @@
 """Networks carried to PyTorch and back: scores, gradients, running statistics, refusals."""
 
 import os
+import pickle
 import sys
 
 import numpy as np
@@ -81,6 +82,12 @@ def seeded():
     """Let every network start from the same weights."""
     np.random.seed(231)
     torch.manual_seed(231)
+
+
+def test_a_pickled_network_is_carried_over_as_well():
+    model = pickle.loads(pickle.dumps(NETWORKS["every layer"](np.float64)))
+    X = np.random.randn(2, *IMAGE)
+    assert_close(to_torch(model)(torch.from_numpy(X)).detach().numpy(), model.loss(X), scale=1.0)
 
 
 def images(rng, dtype=np.float64, N=6):

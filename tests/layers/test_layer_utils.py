@@ -1,6 +1,8 @@
 """Sandwiches are the chain of their layers, whatever they are made of."""
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from cs231n.layer_utils import (
     SPATIAL_GROUPNORM,
     Stage,
     sandwich,
+)
+from cs231n.layer_utils import (
+    CONV as CONV_STAGE,
 )
 
 # The layers of each sandwich, the slow ones where there are twins, and how many weights they take.
@@ -172,13 +177,75 @@ def test_gradients_of_a_stage_are_always_a_pair(rng):
 def test_a_cache_of_another_sandwich_is_refused(backend_name, rng):
     case = LAYERS["conv_relu"]
     out, cache = case.run(*case.draw(rng))
-    with pytest.raises(TypeError, match=r"conv_bn_relu_backward: .*'conv_relu'.*'conv_bn_relu'"):
+    both = r"conv_bn_relu_backward: .*\(conv_relu_forward_fast\).*\(conv_forward_fast, spatial_"
+    with pytest.raises(TypeError, match=both):
         layer_utils.conv_bn_relu_backward(out, cache)
     with pytest.raises(TypeError, match=r"affine_relu_backward: .*SandwichCache.*AffineReluCache"):
         layer_utils.affine_relu_backward(out, cache)
     _, affine_cache = layers.affine_forward(np.ones((2, 3)), np.ones((3, 2)), np.ones(2))
     with pytest.raises(TypeError, match=r"conv_relu_backward: .*AffineCache.*SandwichCache"):
         layer_utils.conv_relu_backward(out, affine_cache)
+
+
+def test_sandwiches_of_one_title_tell_their_caches_apart(backend_name, rng):
+    _, backward = sandwich(CONV_STAGE, SPATIAL_BATCHNORM, RELU)
+    case = LAYERS["conv_bn_relu"]
+    out, cache = case.run(*case.draw(rng))
+    both = r"conv_bn_relu_backward: .*batchnorm_relu_forward_fast\).*relu_forward_fast\)"
+    with pytest.raises(TypeError, match=both):
+        backward(out, cache)
+    forward, _ = sandwich(RELU, BATCHNORM)
+    _, backward = sandwich(RELU, SPATIAL_BATCHNORM)
+    out, cache = forward(rng.standard_normal((4, 3)), np.ones(3), np.zeros(3), {"mode": "train"})
+    with pytest.raises(TypeError, match=r"relu_bn_backward: .* batchnorm_.* spatial_batchnorm_"):
+        backward(out, cache)
+
+
+def test_a_sandwich_made_again_takes_the_cache(rng):
+    forward, _ = sandwich(AFFINE, RELU)
+    _, backward = sandwich(AFFINE, RELU)
+    out, cache = forward(*LAYERS["affine_relu"].draw(rng))
+    assert len(backward(out, cache)) == 3
+
+
+# What hand-outs unpack the cache to.
+DOCUMENTED = {
+    "affine_relu": ["affine", "relu"],
+    "conv_relu": ["conv", "relu"],
+    "conv_relu_pool": ["conv", "relu", "pool"],
+}
+
+
+@pytest.mark.parametrize("name", SANDWICHES)
+def test_a_plain_tuple_of_the_caches_is_a_cache(name, backend_name, rng):
+    case = SANDWICHES[name]
+    out, cache = case.run(*case.draw(rng))
+    dout = rng.standard_normal(out.shape)
+    expected = case.gradients(dout, cache)
+    for found, wanted in zip(case.gradients(dout, tuple(cache)), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_caches_unpack_to_those_of_the_layers(name, backend_name, rng):
+    case, parts = SANDWICHES[name], DOCUMENTED[name]
+    out, cache = case.run(*case.draw(rng))
+    assert len(cache) == len(parts)
+    form = ", ".join(f"{part}_cache" for part in parts)
+    wrong = rf"{name}_backward: cache is a tuple of {len(parts) + 1}; expected \({form}\)"
+    with pytest.raises(TypeError, match=wrong):
+        case.backward(out, (*cache, None))
+
+
+@pytest.mark.parametrize("name", SANDWICHES)
+def test_a_cache_can_be_copied_and_pickled(name, backend_name, rng):
+    case = SANDWICHES[name]
+    out, cache = case.run(*case.draw(rng))
+    expected = case.gradients(out, cache)
+    for twin in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):
+        assert type(twin) is type(cache)
+        for found, wanted in zip(case.gradients(out, twin), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_wrong_number_of_arguments_lists_the_right_ones(rng):

@@ -213,7 +213,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
         input_dim=(3, 6, 4), num_filters=2, filter_size=3, hidden_dim=4, num_classes=3,
         weight_scale=0.1,
     ),
-    "classifiers.architecture.ConvNet": lambda: net(
+    "classifiers.cnn.ConvNet": lambda: net(
         architecture="conv4-pool-fc5-fc3", input_dim=(3, 6, 4), normalization="batchnorm",
         dropout_keep_ratio=0.5, weight_scale=0.1, label_smoothing=0.1, seed=3, num_groups=2,
     ),

@@ -7,9 +7,10 @@ import inspect
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from tqdm import tqdm
@@ -19,15 +20,36 @@ from cs231n.core import checks
 from cs231n.files import storage
 from cs231n.kernels import fast_optim, workspace
 from cs231n.schedules import Schedule
-from cs231n.training import checkpoint
-from cs231n.training import state as training_state
-from cs231n.training.state import SPLITS
+from cs231n.training import arguments, checkpoint, generators
+from cs231n.training.arguments import SPLITS
+from cs231n.training.state import RunState, check_model
 
 __all__ = ["DivergedError", "Solver"]
+
+T = TypeVar("T")
 
 
 class DivergedError(FloatingPointError):
     """The loss of a training step was NaN or infinite."""
+
+
+class _Kept(Generic[T]):
+    """An attribute of the Solver that is kept in its state, and so in checkpoints."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, solver: None, owner: type) -> _Kept[T]: ...
+
+    @overload
+    def __get__(self, solver: Solver, owner: type) -> T: ...
+
+    def __get__(self, solver: Solver | None, owner: type) -> Any:
+        return self if solver is None else getattr(solver.state, self._name)
+
+    def __set__(self, solver: Solver, value: T) -> None:
+        setattr(solver.state, self._name, value)
 
 
 class Solver:
@@ -92,6 +114,8 @@ class Solver:
         Loss of each iteration.
     train_acc_history, val_acc_history : list of float
         Accuracies after the first iteration and at the end of each epoch.
+    accuracy_iterations : list of int
+        How many iterations had been made when each of these was measured.
     best_val_acc : float
         Best validation accuracy so far, -inf at first.
     best_params : dict of str to ndarray
@@ -100,6 +124,10 @@ class Solver:
         Epochs done.
     optim_configs : dict of str to dict
         Hyperparameters and state of the update rule of each parameter.
+    train_seconds : float
+        Time spent in `train`, also before the run was resumed.
+    state : cs231n.training.state.RunState
+        All that changes while the run goes on, the attributes above among it.
 
     Raises
     ------
@@ -122,6 +150,15 @@ class Solver:
     Pascanu, Mikolov and Bengio, On the Difficulty of Training Recurrent Neural Networks, ICML 2013
     (clipping of the norm).
     """
+
+    loss_history = _Kept[list[float]]()
+    train_acc_history = _Kept[list[float]]()
+    val_acc_history = _Kept[list[float]]()
+    accuracy_iterations = _Kept[list[int]]()
+    best_val_acc = _Kept[float]()
+    best_params = _Kept[dict[str, np.ndarray]]()
+    epoch = _Kept[int]()
+    optim_configs = _Kept[dict[str, dict[str, Any]]]()
 
     def __init__(
         self,
@@ -165,7 +202,8 @@ class Solver:
         self.verbose = verbose
         self.replace = replace
         self.progress = progress
-        self._rng = checks.generator("Solver", rng)
+        checks.generator("Solver", rng)
+        self._own_rng = rng  # NumPy's global generator is a module, which cannot be copied
         self.augment = _checked_function("augment", augment)
         self.schedule = _checked_function("schedule", schedule)
         self.weight_decay = checks.number("Solver", "weight_decay", weight_decay, low=0)
@@ -192,19 +230,13 @@ class Solver:
 
     def _reset(self) -> None:
         """Start the books: histories, best parameters and the state of the update rule."""
-        self.epoch = 0
-        self.best_val_acc = -math.inf
-        self.best_params: dict[str, np.ndarray] = {}
-        self._best_statistics: list[dict[str, Any]] = []
-        self.loss_history: list[float] = []
-        self.train_acc_history: list[float] = []
-        self.val_acc_history: list[float] = []
-        self.optim_configs = {name: copy.deepcopy(self.optim_config) for name in self.model.params}
-        self._iteration = 0  # updates made in this call of train, by which the schedule goes
-        self._order = np.empty(0, dtype=np.intp)
+        configs = {name: copy.deepcopy(self.optim_config) for name in self.model.params}
+        self.state = RunState(configs)
         self._owned: dict[str, np.ndarray] = {}
         self._fingerprints: dict[str, str] = {}  # of the data, for checkpoints
         self._resumed = False
+        self._clock = 0.0  # when the seconds were last added up
+        self._told_lost = False
         self._trouble = ""  # what was last said about checkpoints that cannot be written
 
     @classmethod
@@ -250,12 +282,74 @@ class Solver:
         interrupted, bit for bit, on the same machine.  That takes the state of NumPy's global
         generator too, from which layers draw: this function sets it.
         """
-        state = checkpoint.load(path)
-        arguments = training_state.arguments(state, changes)
-        solver = cls(model, data, **{"checkpoint_name": os.fspath(path), **arguments})
-        training_state.restore(solver, state)
-        solver._resumed = True
+        tree = checkpoint.load(path)
+        given = arguments.of_resumed(tree.get("configuration"), changes)
+        solver = cls(model, data, **{"checkpoint_name": os.fspath(path), **given})
+        solver._go_on(tree)
         return solver
+
+    def _go_on(self, tree: Mapping[str, Any]) -> None:
+        """Take the place of the solver that left a checkpoint; one that does not fit is refused."""
+        sources = self._known_sources(tree)
+        arguments.compare(self._configuration(sources), tree["configuration"])
+        check_model(tree, self.model)
+        state = RunState.from_tree(tree, self.iterations_per_epoch, len(self.X_train))
+        generators.set_states(sources, tree["generators"])
+        self.state, self._resumed = state, True
+        self.model.params = {name: tree["params"][name] for name in self.model.params}
+        _put_statistics(self.model, tree["bn_params"])
+
+    def _known_sources(self, tree: Mapping[str, Any]) -> generators.Sources:
+        """Return the sources of draws; those that older versions did not look for are mentioned."""
+        sources = self._sources()
+        if "run" in tree:
+            return sources
+        stored = tree["configuration"]["generators"]
+        unknown = [name for name, _ in sources.kept if name not in (*stored, "solver", "dropout")]
+        if unknown:
+            print(
+                f"Solver.resume: the checkpoint is of an older version, which did not keep the"
+                f" random draws of {', '.join(unknown)}: these do not go on from where they were",
+                file=sys.stderr,
+            )
+        return generators.without(sources, unknown)
+
+    def _tree(self) -> dict[str, Any]:
+        """Return everything that the further course of the run depends on, for a checkpoint."""
+        sources = self._sources()
+        return {
+            **{"configuration": self._configuration(sources), **self.state.tree()},
+            "params": dict(self.model.params),
+            "bn_params": list(getattr(self.model, "bn_params", [])),
+            "generators": generators.states(sources),
+        }
+
+    def _configuration(self, sources: generators.Sources) -> dict[str, Any]:
+        """Return what the run is made of: network, data, arguments, generators."""
+        if not self._fingerprints:
+            self._fingerprints = {
+                name: arguments.fingerprint(getattr(self, name)) for name in SPLITS
+            }
+        given = {name: getattr(self, name) for name in arguments.NAMES}
+        kinds = generators.kinds(sources)
+        return arguments.configuration(self.model, self._fingerprints, given, kinds)
+
+    def _sources(self) -> generators.Sources:
+        """Return all that the run draws at random from."""
+        names = ("augment", "schedule", "update_rule")
+        given = {name: getattr(self, name) for name in names}
+        functions = {name: value for name, value in given.items() if callable(value)}
+        return generators.find(self._rng, functions, self.model)
+
+    @property
+    def train_seconds(self) -> float:
+        """Time spent in `train`, in seconds, also before the run was resumed."""
+        return self.state.seconds
+
+    @property
+    def _rng(self) -> Any:
+        """What all draws of the solver come from."""
+        return np.random if self._own_rng is None else self._own_rng
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -280,13 +374,23 @@ class Solver:
         """
         name = self.checkpoint_name
         with nullcontext() if name is None else checkpoint.alone(name):
-            self._train()
+            self._clock = time.perf_counter()
+            try:
+                self._train()
+            finally:
+                self._add_seconds()
+
+    def _add_seconds(self) -> None:
+        """Add the time since this was last done to that of the run."""
+        now = time.perf_counter()
+        self.state.seconds += now - self._clock
+        self._clock = now
 
     def _train(self) -> None:
         """Train, and put the best parameters into the model whatever happens."""
         if not self._resumed:
-            self._iteration = 0
-            self._order = self._order[:0]  # an interrupted epoch is not continued
+            self.state.iteration = 0
+            self.state.order = self.state.order[:0]  # an interrupted epoch is not continued
         self._resumed = False
         try:
             for t in self._iterations():
@@ -314,7 +418,7 @@ class Solver:
     def _iterations(self) -> Iterator[int]:
         """Count the iterations, drawing a progress bar where one is wanted."""
         wanted = self.verbose and sys.stderr.isatty() if self.progress is None else self.progress
-        first, last = self._iteration, self._num_iterations
+        first, last = self.state.iteration, self._num_iterations
         with tqdm(total=last, initial=first, unit="it", disable=not wanted) as bar:
             for t in range(first, last):
                 yield t
@@ -346,13 +450,13 @@ class Solver:
                 w *= 1 - config["learning_rate"] * self.weight_decay
             w = fast_optim.update(self.update_rule, w, grads[name], config, l2.get(name, 0.0))
             self.model.params[name] = self._owned[name] = w
-        self._iteration += 1
+        self.state.iteration += 1
 
     def _schedule_rate(self) -> None:
         """Give all parameters the learning rate that the schedule has for this iteration."""
         if self.schedule is None:
             return
-        progress = min(self._iteration / max(self._num_iterations, 1), 1.0)
+        progress = min(self.state.iteration / max(self._num_iterations, 1), 1.0)
         rate = self.optim_config["learning_rate"] * self.lr_decay**self.epoch
         rate *= _factor(self.schedule, progress)
         for config in self.optim_configs.values():
@@ -376,9 +480,9 @@ class Solver:
         N = len(self.X_train)
         if self.replace:
             return self._rng.choice(N, self.batch_size)
-        if len(self._order) == 0:
-            self._order = self._rng.permutation(N)
-        batch, self._order = np.split(self._order, [self.batch_size])
+        if len(self.state.order) == 0:
+            self.state.order = self._rng.permutation(N)
+        batch, self.state.order = np.split(self.state.order, [self.batch_size])
         return batch
 
     def _refuse_divergence(self, loss: float) -> None:
@@ -409,6 +513,7 @@ class Solver:
         val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
+        self.accuracy_iterations.append(len(self.loss_history))
         self._print(
             f"(Epoch {self.epoch} / {self.num_epochs})"
             f" train acc: {train_acc:f}; val_acc: {val_acc:f}"
@@ -416,14 +521,14 @@ class Solver:
         if val_acc > self.best_val_acc:
             self.best_val_acc = val_acc
             self.best_params = {name: w.copy() for name, w in self.model.params.items()}
-            self._best_statistics = copy.deepcopy(getattr(self.model, "bn_params", []))
+            self.state.best_bn_params = copy.deepcopy(getattr(self.model, "bn_params", []))
 
     def _keep_best(self) -> None:
         """Put copies of the best parameters, and their running statistics, into the model."""
         if not self.best_params:
             return
         self.model.params = {name: w.copy() for name, w in self.best_params.items()}
-        for param, best in zip(getattr(self.model, "bn_params", []), self._best_statistics):
+        for param, best in zip(getattr(self.model, "bn_params", []), self.state.best_bn_params):
             param.update(copy.deepcopy(best))
 
     def _checkpoint_is_due(self, epoch_end: bool) -> bool:
@@ -433,20 +538,32 @@ class Solver:
         """
         if self.checkpoint_name is None:
             return False
-        if self._iteration in (1, self._num_iterations):
+        if self.state.iteration in (1, self._num_iterations):
             return True
         every = self.checkpoint_every
-        return epoch_end if every is None else self._iteration % every == 0
+        return epoch_end if every is None else self.state.iteration % every == 0
 
     def _save_checkpoint(self) -> None:
         """Write a checkpoint, or say that it cannot be done: training goes on all the same."""
+        self._add_seconds()
         try:
-            path = checkpoint.save(str(self.checkpoint_name), training_state.capture(self))
+            path = checkpoint.save(str(self.checkpoint_name), self._tree())
         except (OSError, MemoryError) as error:
             self._complain(f"{error}" or type(error).__name__)
             return
         self._trouble = ""
+        self._tell_lost(self._sources().lost)
         self._print(f"Saving checkpoint to {path}")
+
+    def _tell_lost(self, lost: list[str]) -> None:
+        """Say once on standard error which random draws no checkpoint can keep."""
+        if lost and not self._told_lost:
+            tqdm.write(
+                f"Solver: {'; '.join(lost)}: no checkpoint can keep that, and a run that is resumed"
+                f" will draw other numbers there (a numpy.random.Generator would go on)",
+                file=sys.stderr,
+            )
+        self._told_lost = True
 
     def _complain(self, trouble: str) -> None:
         """Say once on standard error why no checkpoint can be written."""
@@ -498,6 +615,13 @@ class Solver:
         scores = (self.model.loss(X[start : start + batch_size]) for start in starts)
         predicted = np.concatenate([_predicted(batch) for batch in scores])
         return float(np.mean(predicted == y))
+
+
+def _put_statistics(model: Any, stored: list[dict[str, Any]]) -> None:
+    """Replace the running statistics of a model, in the dicts that its layers hold."""
+    for param, found in zip(getattr(model, "bn_params", []), stored):
+        param.clear()
+        param.update(copy.deepcopy(found))
 
 
 def _refuse_unknown(unknown: Mapping[str, Any]) -> None:

@@ -239,7 +239,7 @@ def test_a_folder_that_vanishes_is_made_again_for_the_results(whole, tmp_path, c
 
     def vanishing(solver):
         step(solver)
-        if solver._iteration == 12:
+        if solver.state.iteration == 12:
             shutil.rmtree(folder)
 
     monkeypatch.setattr(Solver, "_step", vanishing)

@@ -319,7 +319,7 @@ def solver_in(folder, on_step=None, **arguments):
     def watched():
         step()
         if on_step is not None:
-            on_step(solver._iteration)
+            on_step(solver.state.iteration)
 
     solver._step = watched
     return solver

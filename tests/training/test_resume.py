@@ -487,7 +487,7 @@ def test_functions_must_be_given_again_and_be_the_same(given, again, message, tm
 
 
 NAME = """
-from cs231n.training.state import _name_of
+from cs231n.training.arguments import _name_of
 print(_name_of(lambda word: word in {"step", "cosine", "one", ("two", frozenset("abc"))}))
 """
 
@@ -510,13 +510,6 @@ def test_what_the_numbers_depend_on_cannot_change(tmp_path):
         Solver.resume(path, network(), images(), rng=np.random.default_rng())
     with pytest.raises(TypeError, match="no_such cannot change"):
         Solver.resume(path, network(), images(), no_such=1)
-
-
-def test_a_source_of_draws_whose_state_is_unknown_is_an_error(tmp_path):
-    augment = Cut(1)
-    augment.rng = np.random.RandomState(1)
-    with pytest.raises(TypeError, match="draws come from a RandomState"):
-        stopped(tmp_path, augment=augment)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

@@ -248,27 +248,36 @@ class Network:
         OSError
             If the file cannot be written; an old one is then still there.
         """
-        places = self._statistics().items()
-        statistics = {name: param[key] for name, (param, key, _) in places if key in param}
+        # Before the first training batch they are zeros, and are written all the same: a file
+        # without them would tell nothing of what they are.
+        statistics = {
+            name: param.get(key, np.zeros(shape, self.dtype))
+            for name, (param, key, shape) in self._statistics().items()
+        }
         return storage.write_npz(fname, {**self.params, **statistics})
 
-    def load(self, fname: str | os.PathLike[str]) -> None:
+    def load(self, fname: str | os.PathLike[str], statistics: str = "file") -> None:
         """Read parameters and running statistics that `save` wrote for a network of this form.
 
         Parameters
         ----------
         fname : str or path
             File; `.npz` is added where it is missing.
+        statistics : {'file', 'reset'}
+            Where the running statistics of batch normalisation come from.  'reset' is for files
+            that have none, such as ``np.savez(fname, **model.params)``: they are as in a new
+            network, and of use in test mode only after some batches in train mode.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is damaged or belongs to a network of another form; this network is then
-            as it was.
+            If the file is damaged, belongs to a network of another form, or lacks running
+            statistics; this network is then as it was.
         """
         where = f"{self._name}.load"
+        checks.choice(where, "statistics", statistics, ("file", "reset"))
         arrays = storage.read_npz(fname)
         places = self._statistics()
         shapes = {name: w.shape for name, w in self.params.items()}
@@ -283,6 +292,15 @@ class Network:
                 f"{where}: {fname} holds {', '.join(sorted(arrays))};"
                 f" expected {', '.join(shapes)}{optional}"
             )
+        lacking = [name for name in places if name not in arrays]
+        if lacking and statistics == "file":
+            raise ValueError(
+                f"{where}: {fname} lacks the running statistics {', '.join(lacking)}, with which"
+                f" batch normalisation works in test mode; expected a file that {self._name}.save"
+                f" wrote, or statistics='reset' to begin them anew"
+            )
+        if statistics == "reset":
+            arrays = {name: array for name, array in arrays.items() if name in shapes}
         shapes.update((name, shape) for name, (_, _, shape) in places.items())
         for name, array in arrays.items():
             checks.exact_shape(where, f"{name} in {fname}", array, shapes[name])

@@ -627,6 +627,34 @@ def test_loading_an_untrained_network_forgets_the_running_statistics(tmp_path, r
     np.testing.assert_array_equal(used.loss(X), fresh.loss(X))
 
 
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_parameters_without_running_statistics_are_refused_with_the_way_out(kept, tmp_path, rng):
+    build = functools.partial(
+        FullyConnectedNet, [7, 6], normalization="batchnorm", dtype=np.float64, **FC
+    )
+    model, other = build(), build()
+    X, y = batch_of(rng, (12,))
+    model.loss(X, y)
+    with np.load(model.save(tmp_path / "whole")) as archive:
+        statistics = [name for name in archive.files if name.startswith("bn_params")]
+        some = {name: archive[name] for name in statistics[:kept]}
+    assert len(statistics) == 4
+    np.savez(tmp_path / "w.npz", **model.params, **some)
+    before = snapshot(other)
+    with pytest.raises(ValueError, match=r"w\.npz lacks .*running_var.*statistics='reset'"):
+        other.load(tmp_path / "w.npz")
+    after = snapshot(other)
+    assert all(np.array_equal(after[name], array) for name, array in before.items())
+    other.loss(X, y)
+    other.load(tmp_path / "w.npz", statistics="reset")
+    fresh = build()
+    fresh.params = model.params
+    np.testing.assert_array_equal(other.loss(X), fresh.loss(X))
+    np.testing.assert_array_equal(other.loss(X, y)[0], fresh.loss(X, y)[0])
+    with pytest.raises(ValueError, match=r"FullyConnectedNet\.load: statistics is 'no'"):
+        other.load(tmp_path / "whole", statistics="no")
+
+
 def snapshot(model):
     """Return copies of the parameters and of the running statistics of a network."""
     arrays = {name: w.copy() for name, w in model.params.items()}

@@ -10,7 +10,7 @@ KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean torture fuzz sanitize-threads notebooks notebooks-run notebooks-test
+.PHONY: setup train test bench benchmarks check lint clean torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -58,6 +58,10 @@ check: setup
 # Kills training runs until there were at least so many kills, and compares what they end in.
 torture: setup
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/torture.py --kills $(KILLS)
+
+# Attacks the files wing for so many seconds each: writers with one id, kills, strangers' links, names.
+attack: setup
+	PYTHONPATH=tests/support $(BIN)/python tests/tools/attack.py $(SECONDS)
 
 # Fuzzes every reader of files for so many seconds each; a failure leaves its file in build/fuzz.
 fuzz: setup

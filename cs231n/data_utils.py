@@ -26,21 +26,27 @@ from cs231n.data.cifar10 import (
     find_cifar10,
     is_altered,
 )
+from cs231n.data.dataset import Dataset, mean_of_images, normalized
 from cs231n.data.download import DownloadError, download_cifar10
+from cs231n.data.folder import load_image_folder
 from cs231n.data.glyphs import BUILTIN_CLASSES, draw_glyphs
+from cs231n.data.normalization import BLOCK, Normalization
 from cs231n.files.safe_pickle import DataError, load_pickle
 
 __all__ = [
     "BUILTIN_CLASSES",
     "CIFAR10_CLASSES",
     "DataError",
+    "Dataset",
     "DownloadError",
+    "Normalization",
     "cifar10_mean_image",
     "download_cifar10",
     "get_CIFAR10_data",
     "get_builtin_data",
     "load_CIFAR10",
     "load_CIFAR_batch",
+    "load_image_folder",
     "load_imagenet_val",
     "load_pickle",
     "load_tiny_imagenet",
@@ -61,7 +67,6 @@ CIFAR10_CLASSES = (
 )
 BATCH_IMAGES = 10_000
 IMAGE_SHAPE = (3, 32, 32)
-BLOCK = 256  # images from which the mean is subtracted at once
 
 PathLike = str | os.PathLike[str]
 
@@ -87,7 +92,7 @@ def get_CIFAR10_data(  # noqa: N802
     subtract_mean: bool = True,
     dtype: DTypeLike = np.float32,
     cifar10_dir: PathLike | None = None,
-) -> dict[str, np.ndarray]:
+) -> Dataset:
     """Load CIFAR-10 as training, validation and test data with the mean image subtracted.
 
     A path as first positional argument is taken as `cifar10_dir`, and the others follow it.
@@ -110,9 +115,9 @@ def get_CIFAR10_data(  # noqa: N802
 
     Returns
     -------
-    dict
-        ``X_train, y_train, X_val, y_val, X_test, y_test``: images (N, 3, 32, 32), labels (N,)
-        int64.
+    Dataset
+        The dict ``X_train, y_train, X_val, y_val, X_test, y_test``: images (N, 3, 32, 32), labels
+        (N,) int64; with the attributes `class_names` and `normalization`.
 
     Raises
     ------
@@ -136,9 +141,7 @@ def get_CIFAR10_data(  # noqa: N802
     folder = _folder(where, cifar10_dir)
     X, y = _load_images(where, folder, TRAINING_BATCHES, num_training + num_validation, dtype)
     X_test, y_test = _load_images(where, folder, TEST_BATCHES, num_test, dtype)
-    if subtract_mean:
-        _subtract(_mean_image(X[:num_training]), X, X_test)
-    return {
+    arrays = {
         "X_train": X[:num_training],
         "y_train": y[:num_training],
         "X_val": X[num_training:],
@@ -146,6 +149,7 @@ def get_CIFAR10_data(  # noqa: N802
         "X_test": X_test,
         "y_test": y_test,
     }
+    return normalized(arrays, CIFAR10_CLASSES, subtract_mean)
 
 
 def cifar10_mean_image(
@@ -170,7 +174,7 @@ def cifar10_mean_image(
     X, _ = _load_images(
         where, _folder(where, cifar10_dir), TRAINING_BATCHES, num_training, np.dtype(np.uint8)
     )
-    return _mean_image(X)
+    return mean_of_images(X)
 
 
 def load_CIFAR10(ROOT: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # noqa: N802
@@ -234,7 +238,7 @@ def get_builtin_data(
     subtract_mean: bool = True,
     dtype: DTypeLike = np.float32,
     seed: int = 0,
-) -> dict[str, np.ndarray]:
+) -> Dataset:
     """Draw the built-in data set: 32x32 images of the ten glyphs in BUILTIN_CLASSES.
 
     It stands in for CIFAR-10 where nothing can be downloaded, in the same form, and is easier.
@@ -254,9 +258,9 @@ def get_builtin_data(
 
     Returns
     -------
-    dict
-        ``X_train, y_train, X_val, y_val, X_test, y_test``: images (N, 3, 32, 32), labels (N,)
-        int64.
+    Dataset
+        The dict ``X_train, y_train, X_val, y_val, X_test, y_test``: images (N, 3, 32, 32), labels
+        (N,) int64; with the attributes `class_names` and `normalization`.
 
     Raises
     ------
@@ -274,12 +278,10 @@ def get_builtin_data(
     data = {}
     for part, (name, size) in enumerate(sizes.items()):
         data[f"X_{name}"], data[f"y_{name}"] = draw_glyphs(size, seed, part, dtype)
-    if subtract_mean:
-        _subtract(_mean_image(data["X_train"]), data["X_train"], data["X_val"], data["X_test"])
-    return data
+    return normalized(data, BUILTIN_CLASSES, subtract_mean)
 
 
-def standardize(data: dict[str, np.ndarray]) -> np.ndarray:
+def standardize(data: dict[str, Any]) -> np.ndarray:
     """Divide all images, in place, by the deviation of each channel of the training images.
 
     Pixels are then of size 1, as the usual initial weights of networks expect, and not of size 60.
@@ -309,6 +311,8 @@ def standardize(data: dict[str, np.ndarray]) -> np.ndarray:
     deviation[deviation == 0] = 1
     for name in ("X_train", "X_val", "X_test"):
         data[name] /= deviation[:, None, None].astype(data[name].dtype)
+    if isinstance(data, Dataset):
+        data.normalization = data.normalization.divided_by(deviation)
     return deviation
 
 
@@ -330,7 +334,7 @@ def _check_changeable(where: str, data: Any, name: str) -> None:
 
 def load_tiny_imagenet(
     path: PathLike, dtype: DTypeLike = np.float32, subtract_mean: bool = True
-) -> dict[str, Any]:
+) -> Dataset:
     """Load Tiny ImageNet (or TinyImageNet-100-A and the like) from its unpacked folder.
 
     Parameters
@@ -344,8 +348,8 @@ def load_tiny_imagenet(
 
     Returns
     -------
-    dict
-        ``class_names`` (a list of words for each label), ``X_train, y_train, X_val, y_val,
+    Dataset
+        The dict ``class_names`` (a list of words for each label), ``X_train, y_train, X_val, y_val,
         X_test, y_test`` (images (N, 3, 64, 64), labels (N,) int64; ``y_test`` is None where the
         labels are not public), ``mean_image`` (3, 64, 64) float64.
 
@@ -364,11 +368,12 @@ def load_tiny_imagenet(
     X_test, y_test = imagenet.read_test(root, wnids, dtype)
     if not len(X_train):
         raise DataError(f"{root}: has no training images")
-    mean_image = _mean_image(X_train)
-    if subtract_mean:
-        _subtract(mean_image, X_train, X_val, X_test)
-    return {
-        "class_names": imagenet.class_words(root, wnids),
+    mean_image = mean_of_images(X_train)
+    words = imagenet.class_words(root, wnids)
+    normalization = Normalization(mean_image if subtract_mean else None)
+    normalization.apply_in_place(X_train, X_val, X_test)
+    arrays = {
+        "class_names": words,
         "X_train": X_train,
         "y_train": y_train,
         "X_val": X_val,
@@ -377,6 +382,7 @@ def load_tiny_imagenet(
         "y_test": y_test,
         "mean_image": mean_image,
     }
+    return Dataset(arrays, [names[0] for names in words], normalization)
 
 
 def load_imagenet_val(num: int | None = None) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
@@ -499,15 +505,3 @@ def _channels_last(
     images = np.empty((len(labels), 32, 32, 3), np.float32)
     np.concatenate([images.transpose(0, 2, 3, 1) for images, _ in batches], out=images)
     return images, labels
-
-
-def _mean_image(X: np.ndarray) -> np.ndarray:
-    """Return the mean of images with whole values, float64: sums below 2**53 are exact."""
-    return X.sum(axis=0, dtype=np.float64) / len(X)
-
-
-def _subtract(mean_image: np.ndarray, *parts: np.ndarray) -> None:
-    """Subtract the mean from every image in place, in float64, rounding once."""
-    for X in parts:
-        for start in range(0, len(X), BLOCK):
-            X[start : start + BLOCK] = X[start : start + BLOCK] - mean_image

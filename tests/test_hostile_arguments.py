@@ -156,7 +156,14 @@ def is_layer(name):
 def takes_files(name):
     """Tell whether a function opens files."""
     return name.startswith(
-        ("files.storage", "training.checkpoint", "data_utils", "data.download", "image_utils.load")
+        (
+            "files.storage",
+            "training.checkpoint",
+            "data_utils",
+            "data.download",
+            "data.folder",
+            "image_utils.load",
+        )
     ) or name.endswith((".save", ".load", ".resume"))
 
 

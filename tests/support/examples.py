@@ -22,6 +22,7 @@ import cs231n
 from cs231n import fast_layers
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet
+from cs231n.data.normalization import Normalization
 from cs231n.solver import Solver
 
 Arguments = dict[str, Any]
@@ -32,7 +33,10 @@ INTERNAL = {
     "commands.": "the command line checks its own arguments",
     "kernels.fast_optim": "called by the Solver with arrays of its own",
     "data.glyphs": "drawn by get_builtin_data, which checks",
+    "data.dataset": "made and filled by the loaders, which check",
     "data.imagenet": "read by data_utils, which checks",
+    "data.normalization.Normalization.apply_in_place": "called by the loaders",
+    "data.normalization.Normalization.divided_by": "called by standardize",
     "data.pictures": "called by load_image and load_image_folder, which check",
     "checking.rel_error": "any numbers, as notebooks call it",
     "classifiers.summary": "called by Network",
@@ -249,6 +253,25 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "data_utils.standardize": lambda: {
         "data": images("X_train", "X_val", "X_test", shape=(2, 3, 4, 4))
     },
+    "data.folder.load_image_folder": lambda: {
+        "path": PATH, "size": 8, "fit": "cover", "background": (0, 0, 0), "validation": 0.2,
+        "test": 0.2, "seed": 3, "dtype": np.float32, "max_pixels": 100, "workers": 1,
+    },
+    "data.normalization.Normalization": lambda: {
+        "mean": np.ones((3, 6, 4)), "deviation": np.ones(3), "white": 255.0,
+    },
+    "data.normalization.Normalization.apply": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=Normalization(np.ones(3)), dtype=np.float32
+    ),
+    "data.normalization.Normalization.apply_pixels": lambda: images(
+        "pixels", shape=(2, 3, 6, 4), self=Normalization(np.ones(3), white=1), dtype=np.float32
+    ),
+    "data.normalization.Normalization.from_arrays": lambda: {
+        "arrays": {"mean": np.ones(3), "deviation": np.ones(3)}
+    },
+    "data.normalization.Normalization.undo": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=Normalization(np.ones(3))
+    ),
     "data.download.download_cifar10": lambda: {"folder": "/dev/null/x", "urls": []},
     "fast_layers.softmax_loss_fast": lambda: {**scores(), "label_smoothing": 0.1},
     "gradient_check.eval_numerical_gradient": lambda: {

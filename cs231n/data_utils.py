@@ -30,7 +30,15 @@ from cs231n.data.dataset import Dataset, mean_of_images, normalized
 from cs231n.data.download import DownloadError, download_cifar10
 from cs231n.data.folder import load_image_folder
 from cs231n.data.glyphs import BUILTIN_CLASSES, draw_glyphs
+from cs231n.data.load import load_data
 from cs231n.data.normalization import BLOCK, Normalization
+from cs231n.data.sets import (
+    data_from_arrays,
+    get_CIFAR100_data,
+    get_MNIST_data,
+    get_SVHN_data,
+    load_npz,
+)
 from cs231n.files.safe_pickle import DataError, load_pickle
 
 __all__ = [
@@ -41,13 +49,19 @@ __all__ = [
     "DownloadError",
     "Normalization",
     "cifar10_mean_image",
+    "data_from_arrays",
     "download_cifar10",
     "get_CIFAR10_data",
+    "get_CIFAR100_data",
+    "get_MNIST_data",
+    "get_SVHN_data",
     "get_builtin_data",
     "load_CIFAR10",
     "load_CIFAR_batch",
+    "load_data",
     "load_image_folder",
     "load_imagenet_val",
+    "load_npz",
     "load_pickle",
     "load_tiny_imagenet",
     "standardize",

@@ -162,6 +162,9 @@ def takes_files(name):
             "data_utils",
             "data.download",
             "data.folder",
+            "data.sets.get",
+            "data.sets.load",
+            "data.load",
             "image_utils.load",
         )
     ) or name.endswith((".save", ".load", ".resume"))

@@ -226,6 +226,8 @@ def _copied(where: str, X: np.ndarray, indices: np.ndarray, dtype: np.dtype) -> 
 def _images(where: str, name: str, value: Any, layout: str) -> np.ndarray:
     """Return images as a view (N, C, H, W); grey ones may lack their channel."""
     X = checks.real_array(where, name, value)
+    if X.dtype.kind == "f" and not np.isfinite(X).all():
+        raise ValueError(f"{where}: {name} has pixels that are not finite; expected numbers")
     if X.ndim == 3:
         return X[:, None]
     if X.ndim != 4 or 0 in X.shape[1:]:

@@ -41,6 +41,10 @@ COUNTS = {
     "image": 1200,
     "tar": 500,
     "tar.gz": 400,
+    "idx": 400,
+    "cifar100": 500,
+    "mat": 500,
+    "arrays": 400,
     "tables": 500,
 }
 

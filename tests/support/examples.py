@@ -29,6 +29,12 @@ Arguments = dict[str, Any]
 
 INTERNAL = {
     "core.checks": "the checks themselves",
+    "data.cifar100": "read by get_CIFAR100_data, which checks",
+    "data.idx": "read by get_MNIST_data, which checks",
+    "data.mat": "read by get_SVHN_data, which checks",
+    "data.sets.find_": "called by the loaders",
+    "data.sets.limited": "called by load_data",
+    "data.sets.read_svhn": "called by get_SVHN_data",
     "data.cifar10": "names and places of files, for the loaders",
     "commands.": "the command line checks its own arguments",
     "kernels.fast_optim": "called by the Solver with arrays of its own",
@@ -256,6 +262,31 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "data.folder.load_image_folder": lambda: {
         "path": PATH, "size": 8, "fit": "cover", "background": (0, 0, 0), "validation": 0.2,
         "test": 0.2, "seed": 3, "dtype": np.float32, "max_pixels": 100, "workers": 1,
+    },
+    "data.load.load_data": lambda: {
+        "source": "builtin", "num_training": 3, "num_validation": 2, "num_test": 2, "seed": 1,
+        "dtype": np.float32,
+    },
+    "data.sets.data_from_arrays": lambda: {
+        "X_train": rng().uniform(0, 255, (6, 5, 4)), "y_train": np.arange(6) % 2,
+        "X_val": None, "X_test": np.ones((2, 5, 4)), "y_test": np.array([0, 1]),
+        "class_names": ["cat", "dog"], "validation": 0.2, "test": 0.1, "seed": 3,
+        "dtype": np.float32, "layout": "auto",
+    },
+    "data.sets.get_CIFAR100_data": lambda: {
+        "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32,
+        "cifar100_dir": PATH, "labels": "fine",
+    },
+    "data.sets.get_MNIST_data": lambda: {
+        "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32,
+        "folder": PATH, "name": "mnist",
+    },
+    "data.sets.get_SVHN_data": lambda: {
+        "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32, "folder": PATH,
+    },
+    "data.sets.load_npz": lambda: {
+        "path": PATH, "validation": 0.2, "test": 0.1, "seed": 3, "dtype": np.float32,
+        "layout": "auto",
     },
     "data.normalization.Normalization": lambda: {
         "mean": np.ones((3, 6, 4)), "deviation": np.ones(3), "white": 255.0,

@@ -18,11 +18,12 @@ from unittest import mock
 
 import numpy as np
 from batches import batch_pickle, random_batch
+from formats import cifar100_pickle, idx_bytes, mat_bytes
 from PIL import Image
 
 from cs231n import data_utils, image_utils
 from cs231n.classifiers import FullyConnectedNet
-from cs231n.data import cifar10, download, pictures
+from cs231n.data import cifar10, cifar100, download, idx, pictures, sets
 from cs231n.files import storage
 from cs231n.training import checkpoint
 
@@ -272,6 +273,57 @@ def is_tiny_imagenet(data: dict[str, Any]) -> bool:
     )
 
 
+def idx_files() -> dict[str, bytes]:
+    """Return a small idx file, plain and gzipped."""
+    data = idx_bytes(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
+    return {"plain": data, "gzip": gzip.compress(data, mtime=0)}
+
+
+def is_idx(found: np.ndarray) -> bool:
+    """Tell whether these are images."""
+    return found.dtype == np.uint8 and found.ndim == 3 and found.size > 0
+
+
+def cifar100_files() -> dict[str, bytes]:
+    """Return a small file of CIFAR-100."""
+    pixels, labels = random_batch(np.random.default_rng(3), 1)
+    return {"train": cifar100_pickle(pixels, labels, labels)}
+
+
+def is_cifar100(found: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Tell whether these are images and fine labels."""
+    X, y = found
+    return X.shape == (len(y), 3, 32, 32) and set(y.tolist()) <= set(range(100))
+
+
+def mat_files() -> dict[str, bytes]:
+    """Return small files of SVHN, as MATLAB writes them."""
+    rng = np.random.default_rng(3)
+    return {str(packed): mat_bytes(rng, 2, packed)[0] for packed in (False, True)}
+
+
+def is_svhn(found: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Tell whether these are images and digits."""
+    X, y = found
+    return X.shape == (len(y), 3, 32, 32) and set(y.tolist()) <= set(range(10))
+
+
+def data_files() -> dict[str, bytes]:
+    """Return arrays as Keras writes them."""
+    X, y = np.arange(240, dtype=np.uint8).reshape(15, 4, 4), np.arange(15) % 3
+    return {"keras": saved(np.savez, x_train=X, y_train=y, x_test=X[:6], y_test=y[:6])}
+
+
+def is_dataset(data: Any) -> bool:
+    """Tell whether every image has a label, and every label a name."""
+    return all(
+        len(data[f"X_{part}"]) == len(data[f"y_{part}"])
+        and data[f"y_{part}"].max(initial=0) < len(data.class_names)
+        and np.isfinite(data[f"X_{part}"]).all()
+        for part in ("train", "val", "test")
+    )
+
+
 PICTURE = saved(Image.new("RGB", (64, 64), (9, 8, 7)).save, "PNG")
 
 READERS = {
@@ -283,5 +335,11 @@ READERS = {
     "image": Reader("x.png", load_image, image_files, is_picture),
     "tar": Reader("archive", unpack, archive_files, is_unpacked),
     "tar.gz": Reader("archive", unpack_compressed, compressed_files, is_unpacked),
+    "idx": Reader("x-ubyte", lambda path: idx.read_idx("f", path, 3), idx_files, is_idx),
+    "cifar100": Reader(
+        "train", lambda path: cifar100.read_part(path, "fine"), cifar100_files, is_cifar100
+    ),
+    "mat": Reader("x.mat", lambda path: sets.read_svhn("f", path), mat_files, is_svhn),
+    "arrays": Reader("data.npz", data_utils.load_npz, data_files, is_dataset),
     "tables": Reader("tiny", load_tables, table_files, is_tiny_imagenet),
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from common import Bench, Work, run_script
 
-from cs231n import fast_layers, layers, optim
+from cs231n import optim
 from cs231n.kernels import fast_optim
 from cs231n.measuring.competitors import Problem, ours, torch_passes
 
@@ -45,20 +45,21 @@ def compare_convolution(bench: Bench, dtype: str, *sizes: int, prefix: str = "")
     N, C, H, W, F, HH, WW, stride, pad = sizes
     OH, OW = (H + 2 * pad - HH) // stride + 1, (W + 2 * pad - WW) // stride + 1
     x, w, b, dout = _draw(dtype, (N, C, H, W), (F, C, HH, WW), (F,), (N, F, OH, OW))
-    problem = Problem("conv", (x, w, b), {"stride": stride, "pad": pad}, dout)
+    problem = Problem("conv", (x, w, b), ({"stride": stride, "pad": pad},), dout)
     _compare_passes(bench, dtype, problem, 2.0 * dout.size * w[0].size, prefix)
 
 
 def _pool(dtype: str) -> Problem:
     """Return a 2x2 max pooling."""
     x, dout = _draw(dtype, (64, 64, 32, 32), (64, 64, 16, 16))
-    return Problem("max_pool", (x,), {"pool_height": 2, "pool_width": 2, "stride": 2}, dout)
+    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+    return Problem("max_pool", (x,), (pool_param,), dout)
 
 
 def _batch_norm(dtype: str) -> Problem:
     """Return a spatial batch normalisation."""
     x, gamma, beta, dout = _draw(dtype, (64, 32, 32, 32), (32,), (32,), (64, 32, 32, 32))
-    return Problem("spatial_batchnorm", (x, gamma, beta), {"mode": "train"}, dout)
+    return Problem("spatial_batchnorm", (x, gamma, beta), ({"mode": "train"},), dout)
 
 
 def _draw(dtype: str, *shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -94,12 +95,12 @@ def _compare_passes(
 
 def _competitors(bench: Bench, problem: Problem) -> Iterator[tuple[str, Any]]:
     """Yield names and passes; those of the first are the reference."""
-    suffix = "" if problem.layer == "spatial_batchnorm" else "_naive"
-    feasible = not suffix or problem.dout.size <= _MOST_NAIVE_OUTPUTS
+    in_loops = problem.layer != "spatial_batchnorm"
+    feasible = not in_loops or problem.dout.size <= _MOST_NAIVE_OUTPUTS
     if feasible and "naive" in bench.competitors:
-        yield "naive", ours(problem, layers, suffix)
-    yield "numpy", ours(problem, fast_layers, "_fast", kernels="numpy")
-    yield "ours", ours(problem, fast_layers, "_fast")
+        yield "naive", ours(problem, "reference")
+    yield "numpy", ours(problem, "fast", kernels="numpy")
+    yield "ours", ours(problem, "fast")
     if bench.torch is not None:
         yield "torch", torch_passes(problem, bench.torch)
         yield "torch nhwc", torch_passes(problem, bench.torch, channels_last=True)

@@ -1,6 +1,6 @@
 """A network's weights carried to PyTorch and back, so that both give the same scores.
 
-Each layer of ours stands here beside its counterpart in PyTorch.  What differs:
+`cs231n.checking.layer_table` names the counterpart of each layer.  What differs:
 
 - An affine layer's w has shape (D, M), that of `torch.nn.Linear` (M, D).
 - The momentum of batch normalisation is the share of the old statistics in ours, that of the new
@@ -18,43 +18,24 @@ PyTorch is optional: it is imported when a function first needs it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from cs231n.checking.counterparts import Counterpart
+from cs231n.checking.layer_table import LAYERS
 from cs231n.classifiers.layer import Layer
 from cs231n.classifiers.network import Network
-from cs231n.layer_utils import (
-    AFFINE,
-    BATCHNORM,
-    CONV,
-    CONV_RELU,
-    DROPOUT,
-    GLOBAL_AVG_POOL,
-    GLOBAL_MAX_POOL,
-    LAYERNORM,
-    POOL,
-    RELU,
-    SPATIAL_BATCHNORM,
-    SPATIAL_BATCHNORM_RELU,
-    SPATIAL_GROUPNORM,
-    Stage,
-)
+from cs231n.layer_utils import AFFINE, SPATIAL_GROUPNORM, Stage
 
 __all__ = ["copy_from_torch", "copy_to_torch", "require_torch", "to_torch"]
 
 _STATISTICS = ("running_mean", "running_var")
-# The counterparts of the layers that have weights.
-_KINDS = {
-    AFFINE: "Linear",
-    CONV: "Conv2d",
-    CONV_RELU: "Conv2d",
-    BATCHNORM: "BatchNorm1d",
-    SPATIAL_BATCHNORM: "BatchNorm2d",
-    SPATIAL_BATCHNORM_RELU: "BatchNorm2d",
-    LAYERNORM: "LayerNorm",
-    SPATIAL_GROUPNORM: "GroupNorm",
+_COUNTERPARTS = {
+    row.stage: row.counterpart
+    for row in LAYERS.values()
+    if row.stage is not None and row.counterpart is not None
 }
 
 
@@ -114,12 +95,12 @@ def to_torch(model: Network) -> Any:
     _check_network("to_torch", model)
     modules: list[Any] = []
     for layer in model._layers:
-        _check_stage("to_torch", layer.stage)
+        counterpart = _counterpart("to_torch", layer.stage)
         flat = any(isinstance(m, (torch.nn.Linear, torch.nn.Flatten)) for m in modules)
         if layer.stage == AFFINE and not flat:
             modules.append(torch.nn.Flatten())
         weights = [model.params[name] for name in layer.weights]
-        modules += _BUILDERS[layer.stage](torch.nn, *weights, *layer.options)
+        modules += counterpart.modules(torch.nn, *weights, *layer.options)
     net = torch.nn.Sequential(*modules).to(getattr(torch, model.dtype.name))
     copy_to_torch(model, net)
     return net.eval()
@@ -199,11 +180,12 @@ def _check_network(where: str, model: Any) -> None:
         )
 
 
-def _check_stage(where: str, stage: Stage) -> None:
-    """Raise a ValueError for a layer that has no counterpart here."""
-    if stage not in _BUILDERS:
-        known = ", ".join(known.name for known in _BUILDERS)
+def _counterpart(where: str, stage: Stage) -> Counterpart:
+    """Return a layer's counterpart; raise a ValueError where there is none."""
+    if stage not in _COUNTERPARTS:
+        known = ", ".join(known.name for known in _COUNTERPARTS)
         raise ValueError(f"{where}: {stage.name!r} has no counterpart in PyTorch; expected {known}")
+    return _COUNTERPARTS[stage]
 
 
 def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
@@ -213,8 +195,7 @@ def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
     if not isinstance(net, nn.Module):
         raise TypeError(f"{where}: net is a {type(net).__name__}; expected a torch.nn.Module")
     layers = [layer for layer in model._layers if layer.weights]
-    for layer in layers:
-        _check_stage(where, layer.stage)
+    kinds = [_counterpart(where, layer.stage).kind for layer in layers]
     modules = [m for m in net.modules() if next(m.parameters(recurse=False), None) is not None]
     ours = [_torch_shapes(layer, model) for layer in layers]
     theirs = [tuple(tuple(p.shape) for p in m.parameters(recurse=False)) for m in modules]
@@ -223,8 +204,7 @@ def _pairs(where: str, model: Network, net: Any) -> Iterator[tuple[Layer, Any]]:
             f"{where}: the PyTorch net has weights of shapes {theirs}; expected {ours}, those of"
             f" the counterparts of {[layer.stage.name for layer in layers]}"
         )
-    for layer, module in zip(layers, modules):
-        kind = _KINDS[layer.stage]
+    for layer, module, kind in zip(layers, modules, kinds):
         if not isinstance(module, getattr(nn, kind)):
             raise ValueError(f"{where}: {layer.weights[0]} meets {module}; expected a {kind}")
         if _statistics_of(layer) is not None and module.running_mean is None:
@@ -245,79 +225,3 @@ def _torch_shapes(layer: Layer, model: Network) -> tuple[tuple[int, ...], ...]:
 def _statistics_of(layer: Layer) -> dict[str, Any] | None:
     """Return the dict of a layer's running statistics, if it keeps any."""
     return dict(zip(layer.stage.options, layer.options)).get("bn_param")
-
-
-def _affine(nn: Any, w: np.ndarray, b: np.ndarray) -> list[Any]:
-    """Return the counterpart of an affine layer."""
-    return [nn.Linear(*w.shape)]
-
-
-def _conv(nn: Any, w: np.ndarray, b: np.ndarray, conv_param: dict[str, Any]) -> list[Any]:
-    """Return the counterpart of a convolution."""
-    F, C, HH, WW = w.shape
-    return [nn.Conv2d(C, F, (HH, WW), stride=conv_param["stride"], padding=conv_param["pad"])]
-
-
-def _relu(nn: Any) -> list[Any]:
-    """Return the counterpart of a relu, in place as nobody else reads its input."""
-    return [nn.ReLU(inplace=True)]
-
-
-def _with_relu(build: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """Return the builder of the counterpart of a layer that applies the relu after it."""
-    return lambda nn, *arguments: [*build(nn, *arguments), *_relu(nn)]
-
-
-def _pool(nn: Any, pool_param: dict[str, Any]) -> list[Any]:
-    """Return the counterpart of a max pooling layer."""
-    window = pool_param["pool_height"], pool_param["pool_width"]
-    return [nn.MaxPool2d(window, stride=pool_param["stride"])]
-
-
-def _global_pool(kind: str) -> Callable[..., list[Any]]:
-    """Return the builder of the counterpart of a pooling over whole images."""
-    return lambda nn: [getattr(nn, kind)(1), nn.Flatten()]
-
-
-def _dropout(nn: Any, dropout_param: dict[str, Any]) -> list[Any]:
-    """Return the counterpart of dropout."""
-    return [nn.Dropout(1 - dropout_param["p"])]
-
-
-def _batchnorm(kind: str) -> Callable[..., list[Any]]:
-    """Return the builder of the counterpart of a batch normalisation."""
-
-    def build(nn: Any, gamma: np.ndarray, beta: np.ndarray, param: dict[str, Any]) -> list[Any]:
-        momentum = round(1 - param.get("momentum", 0.9), 12)  # 0.1, not 0.09999999999999998
-        return [getattr(nn, kind)(gamma.size, eps=param.get("eps", 1e-5), momentum=momentum)]
-
-    return build
-
-
-def _layernorm(nn: Any, gamma: np.ndarray, beta: np.ndarray, ln_param: dict[str, Any]) -> list[Any]:
-    """Return the counterpart of layer normalisation."""
-    return [nn.LayerNorm(gamma.size, eps=ln_param.get("eps", 1e-5))]
-
-
-def _groupnorm(
-    nn: Any, gamma: np.ndarray, beta: np.ndarray, G: int, gn_param: dict[str, Any]
-) -> list[Any]:
-    """Return the counterpart of spatial group normalisation."""
-    return [nn.GroupNorm(G, gamma.size, eps=gn_param.get("eps", 1e-5))]
-
-
-_BUILDERS: dict[Stage, Callable[..., list[Any]]] = {
-    AFFINE: _affine,
-    RELU: _relu,
-    CONV: _conv,
-    CONV_RELU: _with_relu(_conv),
-    POOL: _pool,
-    GLOBAL_AVG_POOL: _global_pool("AdaptiveAvgPool2d"),
-    GLOBAL_MAX_POOL: _global_pool("AdaptiveMaxPool2d"),
-    DROPOUT: _dropout,
-    BATCHNORM: _batchnorm("BatchNorm1d"),
-    SPATIAL_BATCHNORM: _batchnorm("BatchNorm2d"),
-    SPATIAL_BATCHNORM_RELU: _with_relu(_batchnorm("BatchNorm2d")),
-    LAYERNORM: _layernorm,
-    SPATIAL_GROUPNORM: _groupnorm,
-}

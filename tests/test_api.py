@@ -3,6 +3,7 @@
 More arguments may follow at the end, if they have defaults.
 """
 
+import ast
 import importlib
 import inspect
 import os
@@ -10,6 +11,7 @@ import pkgutil
 import subprocess
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +20,8 @@ import pytest
 from conftest import KERNELS
 
 import cs231n
+from cs231n.checking.layer_table import LAYERS, SANDWICHES
+from cs231n.layer_utils import Stage
 
 BACKWARD = "dout, cache"
 SIGNATURES = {
@@ -211,10 +215,45 @@ def test_a_star_import_brings_what_other_modules_offer(module, other):
         assert namespace[name] is getattr(home, name)
 
 
+def layer_functions(way):
+    """Return the names of all functions of the reference or the fast layers, from the table."""
+    rows = (getattr(row, way) for row in LAYERS.values())
+    return {f.__name__ for passes in rows if passes for f in passes if f is not None}
+
+
 def test_a_star_import_brings_nothing_but_public_names():
     namespace = {}
     exec("from cs231n.layers import *", namespace)
-    assert set(namespace) - {"__builtins__"} == set(SIGNATURES["layers"])
+    assert set(namespace) - {"__builtins__"} == layer_functions("reference")
+
+
+def test_the_table_has_all_layers():
+    assert set(load("layers").__all__) == layer_functions("reference")
+    twins = {name for name in load("fast_layers").__all__ if name.endswith("_fast")}
+    assert twins == layer_functions("fast")
+    composed = {name for name in load("layer_utils").__all__ if name.startswith(tuple(SANDWICHES))}
+    passes = [function.__name__ for row in SANDWICHES.values() for function in row.fast]
+    assert {name for name in passes if name not in vars(load("layer_utils"))} == set()
+    assert {name for name in composed if name in load("layer_utils")._OWN} == set(passes)
+    stages = {value for value in vars(load("layer_utils")).values() if isinstance(value, Stage)}
+    assert stages == {row.stage for row in LAYERS.values() if row.stage}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_all_implementations_of_a_layer_take_the_same_arguments(name):
+    row = LAYERS[name]
+    one, *others = [inspect.signature(passes.forward) for passes in row.passes]
+    assert [list(other.parameters)[: len(one.parameters)] for other in others] == [
+        list(one.parameters) for _ in others
+    ]
+    for passes in row.passes:
+        found = inspect.signature(passes.forward).parameters.values()
+        required = [parameter.name for parameter in found if parameter.default is parameter.empty]
+        assert len(required) == len(row.example.shapes) + len(row.example.options)
+        if row.stage is not None:
+            assert required == ["x", *row.stage.weights, *row.stage.options]
+        if passes.backward is not None:
+            assert list(inspect.signature(passes.backward).parameters)[:2] == ["dout", "cache"]
 
 
 @pytest.mark.parametrize("module", public_modules())
@@ -280,6 +319,50 @@ def test_type_checkers_see_what_a_module_offers(tmp_path):
 
 def test_the_mark_of_a_typed_package_is_there():
     assert (Path(cs231n.__file__).parent / "py.typed").is_file()
+
+
+def imported_by(path, names):
+    """Return the package's modules that a file names in an import, wherever that stands in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; expected the whole name"
+            # `from package import name` imports a module of this name, or what is in the package.
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & names or {node.module}
+    return found & names
+
+
+def import_graph():
+    """Return the modules that each module of the package imports."""
+    top = Path(cs231n.__file__).parent
+    files = {}
+    for path in top.rglob("*.py"):
+        parts = path.relative_to(top.parent).with_suffix("").parts
+        files[".".join(parts).removesuffix(".__init__")] = path
+    return {name: imported_by(path, set(files)) - {name} for name, path in files.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    # The package's own names are its version alone, which anybody may read.
+    graph = {name: others - {"cs231n"} for name, others in import_graph().items()}
+    assert len(graph) > 50
+    assert list(TopologicalSorter(graph).static_order())  # a CycleError names the circle
+
+
+def test_nothing_but_the_command_line_imports_commands():
+    above = {
+        name: others
+        for name, others in import_graph().items()
+        if not name.startswith("cs231n.commands") and name != "cs231n.__main__"
+    }
+    assert {
+        name: found
+        for name, others in above.items()
+        if (found := {other for other in others if other.startswith("cs231n.commands")})
+    } == {}
 
 
 def test_a_version_is_there():

@@ -80,9 +80,13 @@ class Layer:
         )
 
     def noise(self, k: int, gradient: np.ndarray, touched: np.ndarray | bool) -> float:
-        """Return what rounding, of the output or of argument k, may do to a slope."""
+        """Return what rounding, of the output, of argument k or of its gradient, does to a slope.
+
+        A gradient may be a sum that cancels, such as a bias in front of batch normalisation.
+        """
         size = np.linalg.norm(self.out * self.dout * touched)
         size += np.linalg.norm(gradient * self.arrays[k])
+        size += self.eps ** (1 / 3) * np.linalg.norm(self.out * self.dout)
         return 8 * self.eps * float(size) / self.steps[k]
 
     def resolution(self, k: int) -> float:

@@ -1,20 +1,26 @@
-"""Time naive against fast layers, and PyTorch where installed, at the course's shapes."""
+"""Time reference and fast layers, and PyTorch where installed: course shapes, and tiny ones."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from cs231n import fast_layers, layers
+from cs231n import fast_layers
+from cs231n.checking.layer_table import LAYERS
 from cs231n.core import checks
-from cs231n.measuring.competitors import Problem, ours, torch_passes
+from cs231n.measuring.competitors import Passes, Problem, ours, torch_passes
 from cs231n.measuring.machine import describe
-from cs231n.measuring.timing import Times, load_torch, measure, require_agreement
+from cs231n.measuring.timing import load_torch, measure, measure_calls, require_agreement
 
 __all__ = ["add_options", "run"]
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+_DIRECTIONS = ("forward", "backward")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,22 +47,61 @@ def run(options: argparse.Namespace) -> int:
         print("torch    not installed")
     else:
         print(f"torch    {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"\nmedian milliseconds, batch of {batch}, {options.dtype}")
-    print(f"{'':<18}{'naive':>10}{'fast':>10}{'torch':>10}{'naive/fast':>12}{'torch/fast':>12}")
-    for problem in _problems(np.dtype(options.dtype), batch):
-        competitors = {"naive": ours(problem, layers, "_naive")}
-        competitors["fast"] = ours(problem, fast_layers, "_fast")
-        if torch is not None:
-            competitors["torch"] = torch_passes(problem, torch)
-        for index, direction in enumerate(("forward", "backward")):
-            contest = {name: passes[index] for name, passes in competitors.items()}
-            title = f"{problem.layer} {direction}"
-            require_agreement(title, contest, _TOLERANCE[options.dtype])
-            print(_line(title, measure(contest, rounds)), flush=True)
+    dtype = np.dtype(options.dtype)
+    print(f"\nmedian milliseconds, batch of {batch}, {dtype}")
+    _print_course(_course(dtype, batch), rounds, torch)
+    print(f"\nmicroseconds of a call, tiny arrays, {dtype}, one thread")
+    with _one_thread(torch):
+        _print_small(dtype, rounds, torch)
     return 0
 
 
-def _problems(dtype: np.dtype, N: int) -> list[Problem]:
+def _print_course(problems: list[Problem], rounds: int, torch: Any) -> None:
+    """Print a line for each pass at the course's shapes."""
+    names = ["naive", "fast", *(["torch"] if torch is not None else [])]
+    rivals = [name for name in names if name != "fast"]
+    ratios = "".join(f"{f'{name}/fast':>12}" for name in rivals)
+    print(f"{'':<18}{''.join(f'{name:>10}' for name in names)}{ratios}")
+    for problem in problems:
+        for title, contest in _contests(problem, names, torch):
+            require_agreement(title, contest, _TOLERANCE[problem.arrays[0].dtype.name])
+            median = {name: times.median for name, times in measure(contest, rounds).items()}
+            times = "".join(f"{1e3 * median[name]:>10.3f}" for name in names)
+            ratios = "".join(f"{median[name] / median['fast']:>12.2f}" for name in rivals)
+            print(f"{title:<18}{times}{ratios}", flush=True)
+
+
+def _print_small(dtype: np.dtype, rounds: int, torch: Any) -> None:
+    """Print a line for each pass of each layer at the tiny shapes of the table of layers."""
+    names = ["reference", "fast", *(["torch"] if torch is not None else [])]
+    print(f"{'':<34}{''.join(f'{name:>10}' for name in names)}")
+    for problem in _tiny(dtype):
+        for title, contest in _contests(problem, names, torch):
+            require_agreement(title, contest, _TOLERANCE[dtype.name])
+            seconds = measure_calls(contest, rounds)
+            cells = (f"{1e6 * seconds[name]:.1f}" if name in seconds else "" for name in names)
+            print(f"{title:<34}{''.join(f'{cell:>10}' for cell in cells)}".rstrip(), flush=True)
+
+
+def _contests(
+    problem: Problem, names: list[str], torch: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a title for each pass of a layer, and the competitors that there are."""
+    row, competitors = LAYERS[problem.layer], dict[str, Passes]()
+    for name in names:
+        if name == "torch":
+            if row.counterpart is not None and row.counterpart.function is not None:
+                competitors[name] = torch_passes(problem, torch)
+        elif name == "fast" and row.fast is not None:
+            competitors[name] = ours(problem, "fast")
+        elif name != "fast" and row.reference is not None:
+            competitors[name] = ours(problem, "reference")
+    for index in range(1 if problem.dout is None else 2):
+        title = problem.layer if problem.dout is None else f"{problem.layer} {_DIRECTIONS[index]}"
+        yield title, {name: passes[index] for name, passes in competitors.items()}
+
+
+def _course(dtype: np.dtype, N: int) -> list[Problem]:
     """Return the course's comparisons: a strided convolution and a 2x2 pooling."""
     rng = np.random.default_rng(231)
 
@@ -64,16 +109,35 @@ def _problems(dtype: np.dtype, N: int) -> list[Problem]:
         return rng.standard_normal(shape).astype(dtype)
 
     conv = draw(N, 3, 31, 31), draw(25, 3, 3, 3), draw(25)
+    conv_param = {"stride": 2, "pad": 1}
     pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
     return [
-        Problem("conv", conv, {"stride": 2, "pad": 1}, draw(N, 25, 16, 16)),
-        Problem("max_pool", (draw(N, 3, 32, 32),), pool_param, draw(N, 3, 16, 16)),
+        Problem("conv", conv, (conv_param,), draw(N, 25, 16, 16)),
+        Problem("max_pool", (draw(N, 3, 32, 32),), (pool_param,), draw(N, 3, 16, 16)),
     ]
 
 
-def _line(title: str, times: dict[str, Times]) -> str:
-    """Return a row of the table."""
-    naive, fast = times["naive"].median, times["fast"].median
-    torch = times["torch"].median if "torch" in times else float("nan")
-    columns = "".join(f"{1000 * seconds:>10.3f}" for seconds in (naive, fast, torch))
-    return f"{title:<18}{columns}{naive / fast:>12.0f}{torch / fast:>12.2f}"
+def _tiny(dtype: np.dtype) -> Iterator[Problem]:
+    """Yield each layer with the usual example of the table."""
+    for name, row in LAYERS.items():
+        rng, passes = np.random.default_rng(231), next(row.passes)
+        arrays = tuple(row.example.draw(rng, dtype))
+        out = passes.forward(*arrays, *copy.deepcopy(row.example.options))[0]
+        is_loss = passes.backward is None
+        dout = None if is_loss else rng.standard_normal(out.shape).astype(dtype)
+        yield Problem(name, arrays, row.example.options, dout)
+
+
+@contextlib.contextmanager
+def _one_thread(torch: Any) -> Iterator[None]:
+    """Let ours and PyTorch use one thread."""
+    before = fast_layers.get_num_threads(), torch and torch.get_num_threads()
+    try:
+        fast_layers.set_num_threads(1)
+        if torch is not None:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        fast_layers.set_num_threads(before[0])
+        if torch is not None:
+            torch.set_num_threads(before[1])

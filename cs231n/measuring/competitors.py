@@ -1,50 +1,54 @@
-"""One layer as several competitors: ours, naive or fast, and PyTorch's."""
+"""One layer as several competitors: ours, reference or fast, and PyTorch's."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from cs231n.checking.layer_table import LAYERS
 from cs231n.kernels import backend
 
 __all__ = ["Passes", "Problem", "ours", "torch_passes"]
 
 
 class Problem(NamedTuple):
-    """A layer with its input arrays and option, and an upstream gradient."""
+    """A layer, by its name in `LAYERS`, with arrays, options and an upstream gradient.
+
+    A loss has no upstream gradient.
+    """
 
     layer: str
     arrays: tuple[np.ndarray, ...]
-    param: dict[str, Any]
-    dout: np.ndarray
+    options: tuple[Any, ...]
+    dout: np.ndarray | None
 
 
-Passes = tuple[Callable[[], Any], Callable[[], Any]]
+Passes = tuple[Callable[[], Any], ...]
 
 
-def ours(problem: Problem, module: Any, suffix: str, kernels: str | None = None) -> Passes:
+def ours(problem: Problem, way: Literal["reference", "fast"], kernels: str | None = None) -> Passes:
     """Return the forward and the backward pass of one of our implementations.
 
     Parameters
     ----------
     problem : Problem
         Layer and arrays.
-    module : module
-        Where the layer's functions are.
-    suffix : str
-        End of their names, such as '_fast'.
+    way : {'reference', 'fast'}
+        Which implementation.
     kernels : str, optional
         A name that `cs231n.kernels.backend.select` knows; the kernels in use by default.
 
     Returns
     -------
     forward, backward : callable
-        Without arguments; forward returns out, backward the gradients.
+        Without arguments; forward returns out, backward the gradients.  A loss has one pass, which
+        returns loss and gradient.
     """
-    forward = getattr(module, f"{problem.layer}_forward{suffix}")
-    backward = getattr(module, f"{problem.layer}_backward{suffix}")
+    forward, backward = getattr(LAYERS[problem.layer], way)
+    arguments = (*problem.arrays, *copy.deepcopy(problem.options))
 
     def using(run: Callable[[], Any]) -> Callable[[], Any]:
         if kernels is None:
@@ -59,11 +63,10 @@ def ours(problem: Problem, module: Any, suffix: str, kernels: str | None = None)
 
         return switched
 
-    _, cache = using(lambda: forward(*problem.arrays, problem.param))()
-    return (
-        using(lambda: forward(*problem.arrays, problem.param)[0]),
-        using(lambda: backward(problem.dout, cache)),
-    )
+    if backward is None:
+        return (using(lambda: forward(*arguments)),)
+    _, cache = using(lambda: forward(*arguments))()
+    return using(lambda: forward(*arguments)[0]), using(lambda: backward(problem.dout, cache))
 
 
 def torch_passes(problem: Problem, torch: Any, channels_last: bool = False) -> Passes:
@@ -72,7 +75,7 @@ def torch_passes(problem: Problem, torch: Any, channels_last: bool = False) -> P
     Parameters
     ----------
     problem : Problem
-        Layer, 'conv', 'max_pool' or 'spatial_batchnorm', and arrays.
+        Layer and arrays.
     torch : module
         PyTorch.
     channels_last : bool
@@ -83,7 +86,16 @@ def torch_passes(problem: Problem, torch: Any, channels_last: bool = False) -> P
     -------
     forward, backward : callable
         As from `ours`.
+
+    Raises
+    ------
+    ValueError
+        If the layer has no counterpart that can be compared.
     """
+    counterpart, functional = LAYERS[problem.layer].counterpart, torch.nn.functional
+    if counterpart is None or counterpart.function is None:
+        raise ValueError(f"torch_passes: {problem.layer} has no function to compare with")
+    function = counterpart.function
 
     def tensor(array: np.ndarray) -> Any:
         last = channels_last and array.ndim == 4
@@ -92,21 +104,17 @@ def torch_passes(problem: Problem, torch: Any, channels_last: bool = False) -> P
 
     def forward() -> Any:
         with torch.no_grad():
-            return _torch_layer(problem, torch, tensors)
+            return function(functional, *tensors, *options)
 
     tensors = [tensor(array) for array in problem.arrays]
     inputs = [array.clone().requires_grad_() for array in tensors]
-    out, dout = _torch_layer(problem, torch, inputs), tensor(problem.dout)
+    options = [tensor(o) if isinstance(o, np.ndarray) else o for o in problem.options]
+    if problem.dout is None:
+        return (lambda: _loss(torch, function(functional, *inputs, *options), inputs),)
+    out, dout = function(functional, *inputs, *options), tensor(problem.dout)
     return forward, lambda: torch.autograd.grad(out, inputs, dout, retain_graph=True)
 
 
-def _torch_layer(problem: Problem, torch: Any, tensors: Any) -> Any:
-    """Return the layer's output by PyTorch."""
-    functional, param = torch.nn.functional, problem.param
-    if problem.layer == "conv":
-        return functional.conv2d(*tensors, stride=param["stride"], padding=param["pad"])
-    if problem.layer == "max_pool":
-        size = param["pool_height"], param["pool_width"]
-        return functional.max_pool2d(*tensors, size, param["stride"])
-    x, gamma, beta = tensors
-    return functional.batch_norm(x, None, None, gamma, beta, training=True)
+def _loss(torch: Any, loss: Any, inputs: Any) -> tuple[Any, Any]:
+    """Return a loss and its gradient."""
+    return loss.detach(), *torch.autograd.grad(loss, inputs)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Contest", "Times", "load_torch", "measure", "require_agreement"]
+__all__ = ["Contest", "Times", "load_torch", "measure", "measure_calls", "require_agreement"]
 
 Contest = Mapping[str, Callable[[], Any]]
 
@@ -21,6 +21,7 @@ _WARM_UP = 0.02  # seconds
 _TIMED_RUNS = 3
 _SLOW = frozenset({"naive", "numpy"})
 _SLOW_ROUNDS = 3
+_BURST = 0.001  # seconds of calls that are timed at once
 
 
 class Times(NamedTuple):
@@ -104,6 +105,32 @@ def measure(
     return {name: Times(statistics.median(all_), min(all_)) for name, all_ in seconds.items()}
 
 
+def measure_calls(
+    contest: Contest, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """Time calls that are too short to be timed one by one; a turn is a millisecond of them.
+
+    There is no pause between the turns, so all competitors must use a single thread.  What other
+    processes take only adds to so short a time, so that the least is what a call takes.
+
+    Parameters
+    ----------
+    contest, rounds, clock
+        As for `measure`.
+
+    Returns
+    -------
+    seconds : dict of str to float
+        Of one call of each competitor, in the turn that was least disturbed.
+    """
+    counts = {name: max(1, int(_BURST / _seconds(run, clock, 3))) for name, run in contest.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contest}
+    for index in range(rounds):
+        for name in list(contest)[:: -1 if index % 2 else 1]:
+            seconds[name].append(_seconds(contest[name], clock, counts[name]))
+    return {name: min(all_) for name, all_ in seconds.items()}
+
+
 def _turn(run: Callable[[], Any], timed: int, clock: Callable[[], float]) -> list[float]:
     """Return the times of a competitor's runs, after a warm-up where there are several."""
     time.sleep(_PAUSE)
@@ -120,8 +147,9 @@ def _warm_up(run: Callable[[], Any]) -> None:
         run()
 
 
-def _seconds(run: Callable[[], Any], clock: Callable[[], float]) -> float:
-    """Return the time of one run, the release of its results included."""
+def _seconds(run: Callable[[], Any], clock: Callable[[], float], calls: int = 1) -> float:
+    """Return the time of one run, the mean of several, the release of its results included."""
     start = clock()
-    run()
-    return clock() - start
+    for _ in range(calls):
+        run()
+    return (clock() - start) / calls

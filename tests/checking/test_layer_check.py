@@ -503,3 +503,13 @@ def test_names_come_from_the_signature_where_there_is_one():
     )
     assert list(report.errors) == ["scores", "argument 1", "argument 2"]
     assert str(report).startswith("Doubling and <lambda>: the gradients agree")
+
+
+@pytest.mark.parametrize(("gradient", "right"), [(1e-16, True), (1e-9, False)])
+def test_a_gradient_that_cancels_to_rounding_is_right(gradient, right, rng):
+    """The output does not change at all, as with a bias that batch norm subtracts again."""
+    x, b = rng.standard_normal((4, 3)), rng.standard_normal(3)
+    report = check_layer(
+        lambda x, b: (x.copy(), None), lambda dout, _: (dout, np.full(3, gradient)), x, b
+    )
+    assert report.ok is right, report

@@ -1,6 +1,7 @@
 """The command line: what it writes, prints and returns, and what it says about mistakes."""
 
 import csv
+import functools
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from PIL import Image
 import cs231n
 from cs231n import data_utils, fast_layers, layer_utils, layers, schedules
 from cs231n.__main__ import main
+from cs231n.checking.layer_table import LAYERS, SANDWICHES
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from cs231n.commands import bench
 from cs231n.commands.train import build
 
 FILES = {
@@ -422,6 +425,7 @@ def test_check_lists_every_layer(capsys):
 def slightly_off(backward):
     """Return a backward pass whose last gradient is off by a thousandth."""
 
+    @functools.wraps(backward)
     def wrong(*args, **kwargs):
         result = backward(*args, **kwargs)
         if not isinstance(result, tuple):
@@ -431,41 +435,86 @@ def slightly_off(backward):
     return wrong
 
 
+def spoil(monkeypatch, name, way, **passes):
+    """Let the table of layers have other functions for one of them."""
+    table = LAYERS if name in LAYERS else SANDWICHES
+    spoiled = getattr(table[name], way)._replace(**passes)
+    monkeypatch.setitem(table, name, table[name]._replace(**{way: spoiled}))
+
+
 @pytest.mark.parametrize(
-    ("module", "name", "layer"),
+    ("name", "way", "layer"),
     [
-        (layers, "relu_backward", "relu"),
-        (layers, "batchnorm_backward_alt", "batchnorm_alt"),
-        (layers, "conv_backward_naive", "conv_naive"),
-        (fast_layers, "max_pool_backward_fast", "max_pool_fast"),
-        (fast_layers, "batchnorm_backward_fast", "batchnorm_fast"),
-        (layer_utils, "affine_ln_relu_backward", "affine_ln_relu"),
+        ("relu", "reference", "relu"),
+        ("batchnorm_alt", "reference", "batchnorm_alt"),
+        ("conv", "reference", "conv_naive"),
+        ("max_pool", "fast", "max_pool_fast"),
+        ("batchnorm", "fast", "batchnorm_fast"),
+        ("affine_ln_relu", "fast", "affine_ln_relu"),
     ],
 )
-def test_check_finds_a_wrong_gradient(module, name, layer, monkeypatch, capsys):
-    monkeypatch.setattr(module, name, slightly_off(getattr(module, name)))
+def test_check_finds_a_wrong_gradient(name, way, layer, monkeypatch, capsys):
+    backward = getattr({**SANDWICHES, **LAYERS}[name], way).backward
+    spoil(monkeypatch, name, way, backward=slightly_off(backward))
     assert main(["check"]) == 1
     lines = capsys.readouterr().out.splitlines()
     wrong = [line.split()[0] for line in lines if line.endswith("WRONG")]
-    assert layer in wrong
-    assert len(wrong) <= 5, "only what is built upon it may be wrong with it"
-    assert lines[-1] == f"{len(wrong)} of the layers are wrong"
+    assert wrong == [layer]
+    assert lines[-1] == "1 of the layers are wrong"
 
 
-def test_bench_prints_ratios(capsys):
+COURSE = [f"{layer} {way}" for layer in ("conv", "max_pool") for way in ("forward", "backward")]
+
+
+def bench_tables(capsys):
+    """Return the two tables that bench prints: a dict of numbers for each row, by its title."""
     assert main(["bench", "--batch", "2", "--rounds", "1"]) == 0
     out = capsys.readouterr().out
     assert np.__version__ in out
-    rows = re.findall(r"^(conv|max_pool) (forward|backward) +(.*)$", out, re.MULTILINE)
-    assert [row[:2] for row in rows] == [
-        *(("conv", "forward"), ("conv", "backward")),
-        *(("max_pool", "forward"), ("max_pool", "backward")),
-    ]
-    for *_, columns in rows:
-        naive, fast, _, ratio, _ = map(float, columns.split())
-        assert naive > 0
-        assert fast > 0
-        assert ratio == pytest.approx(naive / fast, rel=0.2, abs=1)
+    return [table(part) for part in out.split("\n\n")[1:]]
+
+
+def table(part):
+    """Read a table, whose cells stand right-aligned under the ends of its headings."""
+    _, head, *lines = part.splitlines()
+    ends = {match.group(): match.end() for match in re.finditer(r"\S+", head)}
+    width = min(ends.values()) - 10
+    rows = {}
+    for line in lines:
+        cells = {
+            name: line[:end].rsplit(" ", 1)[-1] for name, end in ends.items() if end <= len(line)
+        }
+        rows[line[:width].strip()] = {name: float(cell) for name, cell in cells.items() if cell}
+    return rows
+
+
+def test_bench_prints_ratios(capsys):
+    course, _ = bench_tables(capsys)
+    assert list(course) == COURSE
+    for cells in course.values():
+        assert min(cells.values()) > 0
+        ratio = cells["naive"] / cells["fast"]
+        assert cells["naive/fast"] == pytest.approx(ratio, rel=0.2, abs=1)
+
+
+def test_bench_prints_small_calls(capsys):
+    threads = fast_layers.get_num_threads()
+    _, small = bench_tables(capsys)
+    assert fast_layers.get_num_threads() == threads
+    for name, row in LAYERS.items():
+        for title in (
+            [name] if not next(row.passes).backward else [f"{name} forward", f"{name} backward"]
+        ):
+            assert ("reference" in small[title]) == (row.reference is not None)
+            assert ("fast" in small[title]) == (row.fast is not None)
+            assert min(small[title].values()) > 0
+
+
+def test_bench_without_pytorch_has_no_column_of_it(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "load_torch", lambda: None)
+    course, small = bench_tables(capsys)
+    assert list(course["conv forward"]) == ["naive", "fast", "naive/fast"]
+    assert list(small["conv forward"]) == ["reference", "fast"]
 
 
 def test_bench_times_nothing_that_is_wrong(monkeypatch, capsys):
@@ -475,7 +524,7 @@ def test_bench_times_nothing_that_is_wrong(monkeypatch, capsys):
         out, cache = forward(*args)
         return out * 1.01, cache
 
-    monkeypatch.setattr(fast_layers, "max_pool_forward_fast", wrong)
+    spoil(monkeypatch, "max_pool", "fast", forward=wrong)
     assert main(["bench", "--batch", "2", "--rounds", "1"]) == 1
     assert "max_pool forward: fast differs from naive" in capsys.readouterr().err
 

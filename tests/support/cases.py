@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import fast_layers, layer_utils, layers
+from cs231n import fast_layers, layers
+from cs231n.checking.layer_table import LAYERS as LAYER_TABLE
+from cs231n.checking.layer_table import SANDWICHES as SANDWICH_TABLE
 from cs231n.kernels import backend
 from cs231n.layer_utils import Stage, sandwich
 
@@ -226,111 +228,33 @@ class LayerCase(NamedTuple):
         return result if isinstance(result, tuple) else (result,)
 
 
-TRAIN = {"mode": "train"}
-TEST = {
-    "mode": "test",
-    "running_mean": np.array([0.3, -0.2, 0.1]),
-    "running_var": np.array([0.7, 1.5, 2.0]),
-}
-DROP = {"mode": "train", "p": 0.6, "seed": 231}
-CONV = {"stride": 2, "pad": 1}
-POOL = {"pool_height": 2, "pool_width": 2, "stride": 2}
-OVERLAP = {"pool_height": 3, "pool_width": 2, "stride": 1}
-
-ROWS = ((4, 3), (3,), (3,))
-IMAGES = ((2, 3, 4, 5), (3,), (3,))
-GROUPS = ((2, 4, 3, 2), (1, 4, 1, 1), (1, 4, 1, 1))
-PIXELS = ((2, 2, 6, 5),)
-FILTERS = ((2, 2, 6, 5), (3, 2, 3, 2), (3,))
-AFFINE = ((4, 2, 3), (6, 3), (3,))
-SCALES = ((3,), (3,))
-
-REFERENCE_LAYERS = {
-    "affine": LayerCase(layers.affine_forward, layers.affine_backward, AFFINE),
-    "relu": LayerCase(layers.relu_forward, layers.relu_backward, PIXELS),
-    "batchnorm, train": LayerCase(
-        layers.batchnorm_forward, layers.batchnorm_backward, ROWS, (TRAIN,)
-    ),
-    "batchnorm, test": LayerCase(
-        layers.batchnorm_forward, layers.batchnorm_backward, ROWS, (TEST,)
-    ),
-    "batchnorm alt, train": LayerCase(
-        layers.batchnorm_forward, layers.batchnorm_backward_alt, ROWS, (TRAIN,)
-    ),
-    "batchnorm alt, test": LayerCase(
-        layers.batchnorm_forward, layers.batchnorm_backward_alt, ROWS, (TEST,)
-    ),
-    "layernorm": LayerCase(layers.layernorm_forward, layers.layernorm_backward, ROWS, ({},)),
-    "dropout, train": LayerCase(layers.dropout_forward, layers.dropout_backward, PIXELS, (DROP,)),
-    "dropout, test": LayerCase(
-        layers.dropout_forward, layers.dropout_backward, PIXELS, ({**DROP, "mode": "test"},)
-    ),
-    "conv naive": LayerCase(
-        layers.conv_forward_naive, layers.conv_backward_naive, FILTERS, (CONV,)
-    ),
-    "max pool naive": LayerCase(
-        layers.max_pool_forward_naive, layers.max_pool_backward_naive, PIXELS, (OVERLAP,)
-    ),
-    "global avg pool": LayerCase(
-        layers.global_avg_pool_forward, layers.global_avg_pool_backward, PIXELS
-    ),
-    "global max pool": LayerCase(
-        layers.global_max_pool_forward, layers.global_max_pool_backward, PIXELS
-    ),
-    "spatial batchnorm, train": LayerCase(
-        layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward, IMAGES, (TRAIN,)
-    ),
-    "spatial batchnorm, test": LayerCase(
-        layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward, IMAGES, (TEST,)
-    ),
-    "spatial groupnorm": LayerCase(
-        layers.spatial_groupnorm_forward, layers.spatial_groupnorm_backward, GROUPS, (2, {})
-    ),
-}
+def _case(passes, example):
+    """Return the case of an implementation on an example of the table of layers."""
+    return LayerCase(*passes, *example)
 
 
-def _fast(name, shapes, *options):
-    """Return the case of the fast layer of this name."""
-    forward = getattr(fast_layers, f"{name}_forward_fast")
-    return LayerCase(forward, getattr(fast_layers, f"{name}_backward_fast"), shapes, options)
+def _label(name):
+    """Return how a layer is called in the names of tests, such as 'max pool fast'."""
+    return "_relu".join(part.replace("_", " ") for part in name.split("_relu"))
 
 
-FAST_LAYERS = {
-    "affine fast": _fast("affine", AFFINE),
-    "relu fast": _fast("relu", PIXELS),
-    "batchnorm fast, train": _fast("batchnorm", ROWS, TRAIN),
-    "batchnorm fast, test": _fast("batchnorm", ROWS, TEST),
-    "layernorm fast": _fast("layernorm", ROWS, {}),
-    "conv fast": _fast("conv", FILTERS, CONV),
-    "conv_relu fast": _fast("conv_relu", FILTERS, CONV),
-    "max pool fast": _fast("max_pool", PIXELS, OVERLAP),
-    "spatial batchnorm fast, train": _fast("spatial_batchnorm", IMAGES, TRAIN),
-    "spatial batchnorm fast, test": _fast("spatial_batchnorm", IMAGES, TEST),
-    "spatial batchnorm_relu fast, train": _fast("spatial_batchnorm_relu", IMAGES, TRAIN),
-    "spatial batchnorm_relu fast, test": _fast("spatial_batchnorm_relu", IMAGES, TEST),
-    "spatial groupnorm fast": _fast("spatial_groupnorm", GROUPS, 2, {}),
-}
+def _layer_cases(way):
+    """Return a case for each example of each layer that has this implementation, by its label."""
+    return {
+        ", ".join(filter(None, (_label(passes.name), name))): _case(passes, example)
+        for row in LAYER_TABLE.values()
+        if (passes := getattr(row, way)) is not None and passes.backward is not None
+        for name, example in row.examples.items()
+    }
 
 
-def _sandwich(name, shapes, *options):
-    """Return the case of the sandwich of this name."""
-    forward = getattr(layer_utils, f"{name}_forward")
-    return LayerCase(forward, getattr(layer_utils, f"{name}_backward"), shapes, options)
-
-
-SANDWICHES = {
-    "affine_relu": _sandwich("affine_relu", AFFINE),
-    "affine_bn_relu": _sandwich("affine_bn_relu", AFFINE + SCALES, TRAIN),
-    "affine_ln_relu": _sandwich("affine_ln_relu", AFFINE + SCALES, {}),
-    "affine_relu_dropout": _sandwich("affine_relu_dropout", AFFINE, DROP),
-    "affine_bn_relu_dropout": _sandwich("affine_bn_relu_dropout", AFFINE + SCALES, TRAIN, DROP),
-    "affine_ln_relu_dropout": _sandwich("affine_ln_relu_dropout", AFFINE + SCALES, {}, DROP),
-    "conv_relu": _sandwich("conv_relu", FILTERS, CONV),
-    "conv_bn_relu": _sandwich("conv_bn_relu", FILTERS + SCALES, CONV, TRAIN),
-    "conv_relu_pool": _sandwich("conv_relu_pool", FILTERS, CONV, POOL),
-    "conv_bn_relu_pool": _sandwich("conv_bn_relu_pool", FILTERS + SCALES, CONV, TRAIN, POOL),
-}
+REFERENCE_LAYERS = _layer_cases("reference")
+FAST_LAYERS = _layer_cases("fast")
+SANDWICHES = {name: _case(row.fast, row.example) for name, row in SANDWICH_TABLE.items()}
 LAYERS = {**REFERENCE_LAYERS, **FAST_LAYERS, **SANDWICHES}
+
+FILTERS, (CONV, POOL) = SANDWICH_TABLE["conv_relu_pool"].example
+AFFINE = LAYER_TABLE["affine"].example.shapes
 
 # Sizes below, at and beyond what a vector register and a block of the kernels hold, and none.
 ROW_SIZES = {
@@ -413,36 +337,29 @@ def _sizes(name):
             yield size, shapes, ()
 
 
-def _with_relu(case, weights, option):
-    """Return the case of a reference layer and the reference relu behind it."""
+def _chain(rows):
+    """Return the passes of the reference layers of some rows in a row."""
     stages = (
-        Stage("layer", case.forward, case.backward, weights, (option,)),
-        Stage("relu", layers.relu_forward, layers.relu_backward),
+        Stage(row.reference.name, *row.reference, row.stage.weights, row.stage.options)
+        for row in rows
     )
-    return LayerCase(*sandwich(*stages), case.shapes, case.options)
+    return sandwich(*stages)
 
 
-def _reference(name):
-    """Return the case of the reference layer that a fast layer is the twin of."""
-    if "_relu" in name:
-        case = _reference(name.replace("_relu", ""))
-        is_conv = "conv" in name
-        weights = ("w", "b") if is_conv else ("gamma", "beta")
-        return _with_relu(case, weights, "conv_param" if is_conv else "bn_param")
-    return (
-        REFERENCE_LAYERS.get(name.replace(" fast", ""))
-        or REFERENCE_LAYERS[name.replace("fast", "naive")]
-    )
+def _twins():
+    """Yield a name for each size of a fast layer, with the case of it and of its reference."""
+    for name, row in LAYER_TABLE.items():
+        if row.fast is None or row.fast.backward is None or name in ("conv", "max_pool"):
+            continue  # losses, and what has a table of its own
+        reference = row.reference or _chain(LAYER_TABLE[part] for part in row.parts)
+        for mode in row.examples:
+            label = ", ".join(filter(None, (_label(row.fast.name), mode)))
+            for size, shapes, options in _sizes(label):
+                cases = (LayerCase(*passes, shapes, options) for passes in (row.fast, reference))
+                yield f"{label}, {size}", TwinCase(*cases)
 
 
-TWINS = {
-    f"{name}, {size}": TwinCase(
-        *(case._replace(shapes=shapes, options=options) for case in (fast, _reference(name)))
-    )
-    for name, fast in FAST_LAYERS.items()
-    if name not in ("conv fast", "max pool fast")  # which have tables of their own
-    for size, shapes, options in _sizes(name)
-}
+TWINS = dict(_twins())
 LOSSES = {
     "softmax": layers.softmax_loss,
     "softmax, smoothed": functools.partial(layers.softmax_loss, label_smoothing=0.3),

@@ -3,7 +3,6 @@
 More arguments may follow at the end, if they have defaults.
 """
 
-import ast
 import importlib
 import inspect
 import os
@@ -11,7 +10,6 @@ import pkgutil
 import subprocess
 import sys
 from collections import Counter
-from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -319,50 +317,6 @@ def test_type_checkers_see_what_a_module_offers(tmp_path):
 
 def test_the_mark_of_a_typed_package_is_there():
     assert (Path(cs231n.__file__).parent / "py.typed").is_file()
-
-
-def imported_by(path, names):
-    """Return the package's modules that a file names in an import, wherever that stands in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import; expected the whole name"
-            # `from package import name` imports a module of this name, or what is in the package.
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= inner & names or {node.module}
-    return found & names
-
-
-def import_graph():
-    """Return the modules that each module of the package imports."""
-    top = Path(cs231n.__file__).parent
-    files = {}
-    for path in top.rglob("*.py"):
-        parts = path.relative_to(top.parent).with_suffix("").parts
-        files[".".join(parts).removesuffix(".__init__")] = path
-    return {name: imported_by(path, set(files)) - {name} for name, path in files.items()}
-
-
-def test_no_modules_import_each_other_in_a_circle():
-    # The package's own names are its version alone, which anybody may read.
-    graph = {name: others - {"cs231n"} for name, others in import_graph().items()}
-    assert len(graph) > 50
-    assert list(TopologicalSorter(graph).static_order())  # a CycleError names the circle
-
-
-def test_nothing_but_the_command_line_imports_commands():
-    above = {
-        name: others
-        for name, others in import_graph().items()
-        if not name.startswith("cs231n.commands") and name != "cs231n.__main__"
-    }
-    assert {
-        name: found
-        for name, others in above.items()
-        if (found := {other for other in others if other.startswith("cs231n.commands")})
-    } == {}
 
 
 def test_a_version_is_there():

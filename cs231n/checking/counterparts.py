@@ -76,7 +76,7 @@ def _window(pool_param: Options) -> tuple[int, int]:
     return pool_param["pool_height"], pool_param["pool_width"]
 
 
-def _batchnorm(kind: str) -> Callable[..., list[Any]]:
+def _batchnorm_modules(kind: str) -> Callable[..., list[Any]]:
     """Return the builder of a batch normalisation of this kind."""
 
     def build(nn: Any, gamma: np.ndarray, beta: np.ndarray, bn_param: Options) -> list[Any]:
@@ -86,7 +86,7 @@ def _batchnorm(kind: str) -> Callable[..., list[Any]]:
     return build
 
 
-def _batch_norm(F: Any, x: Any, gamma: Any, beta: Any, bn_param: Options) -> Any:
+def _batchnorm(F: Any, x: Any, gamma: Any, beta: Any, bn_param: Options) -> Any:
     if bn_param["mode"] == "train":
         return F.batch_norm(x, None, None, gamma, beta, training=True, eps=_eps(bn_param))
     statistics = (x.new_tensor(bn_param[key]) for key in ("running_mean", "running_var"))
@@ -131,8 +131,8 @@ GLOBAL_MAX_POOL = Counterpart(
 )
 # Its draws are PyTorch's own, so that there is no output to compare.
 DROPOUT = Counterpart(None, lambda nn, dropout_param: [nn.Dropout(1 - dropout_param["p"])])
-BATCHNORM = Counterpart(_batch_norm, _batchnorm("BatchNorm1d"), "BatchNorm1d")
-SPATIAL_BATCHNORM = Counterpart(_batch_norm, _batchnorm("BatchNorm2d"), "BatchNorm2d")
+BATCHNORM = Counterpart(_batchnorm, _batchnorm_modules("BatchNorm1d"), "BatchNorm1d")
+SPATIAL_BATCHNORM = Counterpart(_batchnorm, _batchnorm_modules("BatchNorm2d"), "BatchNorm2d")
 LAYERNORM = Counterpart(
     lambda F, x, gamma, beta, param: F.layer_norm(x, gamma.shape, gamma, beta, _eps(param)),
     _layernorm,

@@ -17,7 +17,10 @@ import numpy as np
 from cs231n.core import checks
 from cs231n.core.checks import keep_dtype
 
-__all__ = ["RULES", "adam", "clip_gradients", "nesterov_momentum", "rmsprop", "sgd", "sgd_momentum"]
+__all__ = [
+    *("RULES", "adagrad", "adam", "clip_gradients", "find", "nesterov_momentum", "rmsprop"),
+    *("sgd", "sgd_momentum"),
+]
 
 Config = dict[str, Any]
 Rule = Callable[..., tuple[np.ndarray, Config]]
@@ -29,6 +32,7 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
     "nesterov_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
     "rmsprop": {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
+    "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
     "adam": {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
 }
 STATE: dict[str, tuple[str, ...]] = {
@@ -36,6 +40,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "sgd_momentum": ("velocity",),
     "nesterov_momentum": ("velocity",),
     "rmsprop": ("cache",),
+    "adagrad": ("cache",),
     "adam": ("m", "v"),
 }
 
@@ -145,6 +150,47 @@ def nesterov_momentum(
     velocity = momentum * state("nesterov_momentum", config, "velocity", w) - rate * dw
     config["velocity"] = keep_dtype(velocity, w)
     return keep_dtype(w + momentum * velocity - rate * dw, w), config
+
+
+def adagrad(
+    w: np.ndarray, dw: np.ndarray, config: Config | None = None
+) -> tuple[np.ndarray, Config]:
+    """Step by AdaGrad, which divides by the root of the sum of all squared gradients so far.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.
+    config : dict, optional
+        'learning_rate' : step size, default 1e-2;
+        'epsilon' : added to the root, default 1e-8;
+        'cache' : ndarray of w's shape, sum of dw ** 2, zeros at first.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+        With the new 'cache'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+
+    Notes
+    -----
+    ``cache = cache + dw ** 2``, ``next_w = w - learning_rate * dw / (sqrt(cache) + epsilon)``.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and Stochastic
+    Optimization, JMLR 12, 2011.
+    """
+    w, dw, config = _checked("adagrad", w, dw, config)
+    rate, epsilon = hyperparameters("adagrad", config)
+    cache = state("adagrad", config, "cache", w) + dw**2
+    config["cache"] = keep_dtype(cache, w)
+    return keep_dtype(w - rate * dw / (np.sqrt(cache) + epsilon), w), config
 
 
 def rmsprop(
@@ -273,8 +319,41 @@ def clip_gradients(grads: Mapping[str, np.ndarray], max_norm: float) -> dict[str
 
 
 RULES: dict[str, Rule] = {
-    rule.__name__: rule for rule in (adam, nesterov_momentum, rmsprop, sgd, sgd_momentum)
+    rule.__name__: rule for rule in (adam, nesterov_momentum, rmsprop, sgd, sgd_momentum, adagrad)
 }
+
+
+def find(where: str, rule: Any) -> str | Rule:
+    """Return the update rule that an argument means.
+
+    Parameters
+    ----------
+    where : str
+        Name of the calling function, for the message.
+    rule : str or callable
+        Name of a rule of this module, also of one that was put into it (``optim.mine = f``), or a
+        function of the same form.
+
+    Returns
+    -------
+    rule : str or callable
+        The name where it is a rule of ours, which may have a compiled twin, else the function.
+
+    Raises
+    ------
+    ValueError
+        If there is no such rule.
+    """
+    if callable(rule):
+        return rule
+    if isinstance(rule, str):
+        found = globals().get(rule)
+        if found is not _OURS.get(rule) and callable(found):  # the user's, added or in place of one
+            return found
+        if rule in RULES:
+            return rule if rule in _OURS else RULES[rule]
+    known = ", ".join(RULES)
+    raise ValueError(f"{where}: unknown update rule {rule!r}; known rules: {known}")
 
 
 def _checked(
@@ -308,3 +387,6 @@ def state(where: str, config: Config, name: str, w: np.ndarray) -> np.ndarray:
     (array,) = checks.float_arrays(where, **{name: config[name]})
     checks.exact_shape(where, name, array, w.shape)
     return array
+
+
+_OURS = dict(globals())  # what is here before a user puts rules into this module

@@ -6,11 +6,14 @@ import copy
 import inspect
 import math
 import os
+import secrets
 import sys
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, Generic, TypeVar, overload
+from threading import RLock
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 from tqdm import tqdm
@@ -18,19 +21,43 @@ from tqdm import tqdm
 from cs231n import optim
 from cs231n.core import checks
 from cs231n.files import storage
+from cs231n.files.lock import Lock, LostFolderError
 from cs231n.kernels import fast_optim, workspace
 from cs231n.schedules import Schedule
 from cs231n.training import arguments, checkpoint, generators
 from cs231n.training.arguments import SPLITS
+from cs231n.training.signals import Signals
 from cs231n.training.state import RunState, check_model
 
 __all__ = ["DivergedError", "Solver"]
 
 T = TypeVar("T")
 
+_PROCESS = secrets.token_hex(8)
+_LOOKED_AT = 1 << 31  # bytes of images that are looked through at the start
+_DIVERGENCE = ("warn", "raise", "stop")
+
 
 class DivergedError(FloatingPointError):
     """The loss of a training step was NaN or infinite."""
+
+
+class _Moment(NamedTuple):
+    """What a step or a check changes before it is done: it is taken back where one is not."""
+
+    draws: dict[str, dict[str, Any]]
+    order: np.ndarray
+    statistics: list[dict[str, Any]]
+
+
+class _Bar(tqdm):
+    """A progress bar with a lock for threads alone.
+
+    The one that tqdm makes for processes is a semaphore, which spawned pools report as leaked.
+    """
+
+
+_Bar.set_lock(RLock())
 
 
 class _Kept(Generic[T]):
@@ -83,7 +110,7 @@ class Solver:
         Keep a checkpoint ``<name>.npz``, from which `resume` goes on, and the one before it; a
         missing folder is made when training starts.
     print_every : int
-        Iterations between printed losses.
+        Iterations between printed losses; a negative number prints none.
     verbose : bool
         Whether anything is printed.
     replace : bool
@@ -107,6 +134,10 @@ class Solver:
         Where all gradients together have a larger norm than this, they are scaled down to it.
     checkpoint_every : int, optional
         Iterations between checkpoints; by default one is written at the end of each epoch.
+    on_divergence : {'warn', 'raise', 'stop'}
+        What to do at a loss that is NaN or infinite.  Its step is never made.  'warn' says so once
+        and goes on, as the course's Solver does; 'raise' raises a `DivergedError`; 'stop' says so
+        and ends the training.
 
     Attributes
     ----------
@@ -182,23 +213,27 @@ class Solver:
         weight_decay: float = 0.0,
         clip_norm: float | None = None,
         checkpoint_every: int | None = None,
+        on_divergence: str = "warn",
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
         checks.attributes("Solver", "model", model, "params", "loss")
         self.model = model
         self.X_train, self.y_train, self.X_val, self.y_val = _checked_data(data)
-        self.update_rule = _checked_rule(update_rule)
+        classes = getattr(model, "num_classes", None)
+        if classes is not None:
+            _check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
+        self.update_rule, self._rule = update_rule, optim.find("Solver", update_rule)
         self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
-        if isinstance(update_rule, str):
-            _check_hyperparameters(update_rule, self.optim_config)
+        if isinstance(self._rule, str):
+            _check_hyperparameters(self._rule, self.optim_config)
         self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
         self.batch_size = checks.integer("Solver", "batch_size", batch_size, least=1)
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
         self.num_train_samples = _count("num_train_samples", num_train_samples)
         self.num_val_samples = _count("num_val_samples", num_val_samples)
         self.checkpoint_name = _checked_name(checkpoint_name)
-        self.print_every = checks.integer("Solver", "print_every", print_every, least=1)
+        self.print_every = _checked_interval(print_every)
         self.verbose = verbose
         self.replace = replace
         self.progress = progress
@@ -209,6 +244,7 @@ class Solver:
         self.weight_decay = checks.number("Solver", "weight_decay", weight_decay, low=0)
         self.clip_norm = None if clip_norm is None else _positive("clip_norm", clip_norm)
         self.checkpoint_every = _count("checkpoint_every", checkpoint_every)
+        self.on_divergence = checks.choice("Solver", "on_divergence", on_divergence, _DIVERGENCE)
         self._check_rate()
         self._reset()
 
@@ -218,9 +254,9 @@ class Solver:
             _factor(self.schedule, 0.0)  # a wrong one fails here
         elif not self.weight_decay:
             return
-        if isinstance(self.update_rule, str):
+        if isinstance(self._rule, str):
             self.optim_config.setdefault(
-                "learning_rate", optim.DEFAULTS[self.update_rule]["learning_rate"]
+                "learning_rate", optim.DEFAULTS[self._rule]["learning_rate"]
             )
         if "learning_rate" not in self.optim_config:
             raise ValueError(
@@ -235,8 +271,15 @@ class Solver:
         self._owned: dict[str, np.ndarray] = {}
         self._fingerprints: dict[str, str] = {}  # of the data, for checkpoints
         self._resumed = False
+        self._signals = Signals()
+        self._drawn_from: generators.Sources | None = None  # as found when training started
+        self._warned: set[str] = set()  # of what the user was told already
+        self._classes = 0  # for which the model last gave scores
+        self._saved: tuple[int, ...] = ()  # the moment of the last checkpoint
         self._clock = 0.0  # when the seconds were last added up
         self._told_lost = False
+        self._bar: _Bar | None = None
+        self._lock: Lock | None = None  # on the name of the checkpoint, during `train`
         self._trouble = ""  # what was last said about checkpoints that cannot be written
 
     @classmethod
@@ -332,12 +375,28 @@ class Solver:
             }
         given = {name: getattr(self, name) for name in arguments.NAMES}
         kinds = generators.kinds(sources)
-        return arguments.configuration(self.model, self._fingerprints, given, kinds)
+        found = arguments.configuration(self.model, self._fingerprints, given, kinds)
+        if isinstance(self.update_rule, str) and callable(self._rule):
+            found["rule"] = arguments.name_of(self._rule)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs, NumPy's global generator as it is now included."""
+        left_out = ("_signals", "_bar", "_drawn_from", "_lock")
+        kept = {name: value for name, value in vars(self).items() if name not in left_out}
+        return {**kept, "global draws": (_process(), np.random.get_state(legacy=False))}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Become a copy, which in another process draws what the first one would have drawn."""
+        kept = dict(kept)
+        process, draws = kept.pop("global draws")
+        vars(self).update(kept, _signals=Signals(), _bar=None, _lock=None, _drawn_from=None)
+        if process != _process():
+            np.random.set_state(draws)
 
     def _sources(self) -> generators.Sources:
         """Return all that the run draws at random from."""
-        names = ("augment", "schedule", "update_rule")
-        given = {name: getattr(self, name) for name in names}
+        given = {"augment": self.augment, "schedule": self.schedule, "update_rule": self._rule}
         functions = {name: value for name, value in given.items() if callable(value)}
         return generators.find(self._rng, functions, self.model)
 
@@ -362,23 +421,41 @@ class Solver:
     def train(self) -> None:
         """Train the model for `num_epochs` epochs and leave the best parameters in it.
 
-        The printed lines go to standard output, a progress bar to standard error.  After an
-        interruption by Ctrl-C or an error, too, the model has the best parameters so far.
+        The printed lines go to standard output, a progress bar to standard error.
+
+        At Ctrl-C a checkpoint of the very moment is written, if there is to be any, from which
+        `resume` goes on bit for bit.  Then the validation accuracy of the parameters as they are
+        is measured (a second Ctrl-C skips that), and the exception goes on.  SIGTERM does the same
+        where nobody else handles it, and raises a SystemExit with the status of that signal.
+        After these and after an error the model has the best parameters so far.
 
         Raises
         ------
         DivergedError
-            If the loss becomes NaN or infinite.
+            If the loss becomes NaN or infinite and `on_divergence` is 'raise'.
         LockedError
             If another process writes checkpoints of the same name.
         """
+        self._warn_of_seed()
         name = self.checkpoint_name
-        with nullcontext() if name is None else checkpoint.alone(name):
+        with self._signals, nullcontext() if name is None else checkpoint.alone(name) as self._lock:
             self._clock = time.perf_counter()
             try:
+                self._take_over()
                 self._train()
             finally:
+                self._lock = None
                 self._add_seconds()
+
+    def _take_over(self) -> None:
+        """Keep aside what other runs have left under the name of the checkpoint."""
+        if self._lock is None:
+            return
+        try:
+            with self._signals.held:
+                checkpoint.take_over(str(self.checkpoint_name), self.state.run)
+        except (OSError, MemoryError) as error:
+            self._complain(f"{error}" or type(error).__name__)
 
     def _add_seconds(self) -> None:
         """Add the time since this was last done to that of the run."""
@@ -389,26 +466,95 @@ class Solver:
     def _train(self) -> None:
         """Train, and put the best parameters into the model whatever happens."""
         if not self._resumed:
-            self.state.iteration = 0
+            self.state.iteration, self.state.pending = 0, []
             self.state.order = self.state.order[:0]  # an interrupted epoch is not continued
         self._resumed = False
+        self._drawn_from = self._sources()
+        self._warned.discard("divergence")
         try:
-            for t in self._iterations():
-                self._step()
-                if t % self.print_every == 0:
-                    self._print(
-                        f"(Iteration {t + 1} / {self._num_iterations})"
-                        f" loss: {self.loss_history[-1]:f}"
-                    )
-                epoch_end = (t + 1) % self.iterations_per_epoch == 0
-                if epoch_end:
-                    self._end_epoch()
-                if t == 0 or epoch_end:
-                    self._check()
-                if self._checkpoint_is_due(epoch_end):
-                    self._save_checkpoint()
+            self._loop()
+        except DivergedError as error:
+            if self.on_divergence != "stop":
+                raise
+            self._warn("divergence", str(error), RuntimeWarning)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C, SIGTERM, or what the user's handler says
+                self._keep_moment()
+            raise
         finally:
-            self._keep_best()
+            with self._signals.held:
+                self._keep_best()
+
+    def _loop(self) -> None:
+        """Make the iterations; what an interrupted run has left of its last one comes first."""
+        if self.state.pending:
+            self._end_iteration()
+        for t in self._iterations():
+            self._step()
+            if self.print_every > 0 and t % self.print_every == 0:
+                self._print(
+                    f"(Iteration {t + 1} / {self._num_iterations}) loss: {self.loss_history[-1]:f}"
+                )
+            self._end_iteration()
+
+    def _end_iteration(self) -> None:
+        """Do what is due after an update: count the epoch, check, and write a checkpoint."""
+        if "epoch" in self.state.pending:
+            with self._signals.held:
+                self._end_epoch()
+                self.state.pending = [task for task in self.state.pending if task != "epoch"]
+        if "check" in self.state.pending:
+            self._check()
+        if self._checkpoint_is_due():
+            self._save_checkpoint()
+
+    def _keep_moment(self) -> None:
+        """Write a checkpoint of this moment, and see whether its parameters are the best."""
+        if not self.loss_history:
+            return
+        try:
+            if self.checkpoint_name is not None and self._saved != self._now():
+                self._save_checkpoint()
+            if self.accuracy_iterations[-1:] != [len(self.loss_history)]:
+                self._measure_now()
+        except KeyboardInterrupt:
+            return  # the second one: nothing more is measured
+        except Exception as error:
+            self._tell(f"Solver: the accuracy at the interrupt cannot be measured ({error})")
+
+    def _measure_now(self) -> None:
+        """Measure the validation accuracy between two checks; nothing but the best may change."""
+        before, best = self._moment(), self.best_val_acc
+        try:
+            val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
+        finally:
+            with self._signals.held:
+                self._take_back(before)
+        with self._signals.held:
+            self._keep_if_best(val_acc)
+        if self.verbose:
+            self._tell(
+                f"Solver: interrupted after iteration {len(self.loss_history)} with val_acc"
+                f" {val_acc:f}; the best before was {best:f}"
+            )
+
+    def _now(self) -> tuple[int, ...]:
+        """Return what tells a moment of the run from others."""
+        return len(self.loss_history), self.state.iteration, len(self.state.pending)
+
+    def _moment(self) -> _Moment:
+        """Return what a step or a check changes before it is done."""
+        if self._drawn_from is None:
+            self._drawn_from = self._sources()
+        statistics = [_copied(param) for param in getattr(self.model, "bn_params", [])]
+        return _Moment(generators.states(self._drawn_from), self.state.order, statistics)
+
+    def _take_back(self, moment: _Moment) -> None:
+        """Let draws, order and running statistics be what they were."""
+        if self._drawn_from is not None:
+            generators.put_back(self._drawn_from, moment.draws)
+        self.state.order = moment.order
+        _put_statistics(self.model, moment.statistics)
 
     @property
     def _num_iterations(self) -> int:
@@ -417,40 +563,116 @@ class Solver:
 
     def _iterations(self) -> Iterator[int]:
         """Count the iterations, drawing a progress bar where one is wanted."""
-        wanted = self.verbose and sys.stderr.isatty() if self.progress is None else self.progress
         first, last = self.state.iteration, self._num_iterations
-        with tqdm(total=last, initial=first, unit="it", disable=not wanted) as bar:
-            for t in range(first, last):
-                yield t
-                bar.set_postfix(epoch=self.epoch, loss=self.loss_history[-1], refresh=False)
-                bar.update()
+        wanted = self.verbose and _is_terminal(sys.stderr) if self.progress is None else None
+        if not (self.progress if wanted is None else wanted):
+            yield from range(first, last)
+            return
+        with _Bar(total=last, initial=first, unit="it") as self._bar:
+            try:
+                for t in range(first, last):
+                    yield t
+                    loss = self.loss_history[-1]
+                    self._bar.set_postfix(epoch=self.epoch, loss=loss, refresh=False)
+                    self._bar.update()
+            finally:
+                self._bar = None
 
     def _print(self, line: str) -> None:
         """Print a line to standard output, clear of the progress bar."""
         if self.verbose:
-            tqdm.write(line, file=sys.stdout)
+            self._write(line, sys.stdout)
+
+    def _tell(self, line: str) -> None:
+        """Print a line to standard error, clear of the progress bar."""
+        self._write(line, sys.stderr)
+
+    def _write(self, line: str, stream: Any) -> None:
+        """Print a line, clear of the progress bar."""
+        if self._bar is None:
+            print(line, file=stream)
+        else:
+            _Bar.write(line, file=stream)
+
+    def _warn(self, subject: str, text: str, category: type[Warning] = UserWarning) -> None:
+        """Warn of something, once."""
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(text, category, stacklevel=3)
+
+    def _warn_of_seed(self) -> None:
+        """Warn where dropout's seed, made for gradient checks, spoils the draws of training."""
+        param = getattr(self.model, "dropout_param", None) or {}
+        seed, keep = param.get("seed"), param.get("p", 1)
+        if seed is None or keep == 1 or param.get("rng") is not None:
+            return
+        harm = (
+            "every step drops the same units"
+            if self._own_rng is not None
+            else "the Solver, which draws from it too, sees a few minibatches again and again"
+        )
+        self._warn(
+            "seed",
+            f"Solver: model.dropout_param has 'seed' {seed}, and by it dropout seeds NumPy's global"
+            f" generator anew at each step: {harm}. A seed is for gradient checks; take it out with"
+            f" del model.dropout_param['seed']. For runs that can be repeated, call"
+            f" np.random.seed({seed}) once before, or give the network and the Solver"
+            f" rng=np.random.default_rng({seed})",
+        )
 
     def _step(self) -> None:
-        """Make one update of the parameters from one minibatch."""
+        """Make one update of the parameters from one minibatch, or none at all."""
         self._schedule_rate()
+        before, made = self._moment(), False
+        try:
+            loss, grads, l2 = self._loss(*self._minibatch())
+            is_finite = self._is_finite(loss)
+            _require_gradients(grads, self.model.params)
+            with self._signals.held:
+                if is_finite:
+                    self._update(grads, l2)
+                else:  # what the numbers would spoil stays as it was
+                    _put_statistics(self.model, before.statistics)
+                self._count(float(loss))
+                made = True
+        except BaseException:
+            if not made:
+                with self._signals.held:
+                    self._take_back(before)
+            raise
+
+    def _minibatch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a minibatch, and change its images as the user wants."""
         batch = self._next_batch()
         X, y = _take(self.X_train, batch), self.y_train[batch]
         if self.augment is not None:
-            X = self.augment(X)
-        loss, grads, l2 = self._loss(X, y)
-        self._refuse_divergence(loss)
-        _require_gradients(grads, self.model.params)
-        self.loss_history.append(float(loss))
+            X = _checked_images(self.augment, self.augment(X), X)
+        return X, y
+
+    def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:
+        """Step all parameters; where a rule of the user's fails, none of them."""
         decayed = _weight_names(self.model) if self.weight_decay else ()
+        is_ours = isinstance(self._rule, str)
+        configs = self.optim_configs if is_ours else copy.deepcopy(self.optim_configs)
+        params = {}
         for name, w in self.model.params.items():
-            if self._owned.get(name) is not w:
+            if not is_ours or self._owned.get(name) is not w:
                 w = np.array(w, order="C")
-            config = self.optim_configs[name]
+            config = configs[name]
             if name in decayed:
                 w *= 1 - config["learning_rate"] * self.weight_decay
-            w = fast_optim.update(self.update_rule, w, grads[name], config, l2.get(name, 0.0))
-            self.model.params[name] = self._owned[name] = w
+            params[name] = fast_optim.update(self._rule, w, grads[name], config, l2.get(name, 0.0))
+        self.model.params.update(params)
+        self._owned.update(params)
+        self.optim_configs = configs
+
+    def _count(self, loss: float) -> None:
+        """Count an iteration, and note what is due after it."""
+        self.loss_history.append(loss)
         self.state.iteration += 1
+        epoch_end = self.state.iteration % self.iterations_per_epoch == 0
+        due = {"epoch": epoch_end, "check": epoch_end or self.state.iteration == 1}
+        self.state.pending = [task for task, is_due in due.items() if is_due]
 
     def _schedule_rate(self) -> None:
         """Give all parameters the learning rate that the schedule has for this iteration."""
@@ -485,18 +707,22 @@ class Solver:
         batch, self.state.order = np.split(self.state.order, [self.batch_size])
         return batch
 
-    def _refuse_divergence(self, loss: float) -> None:
-        """Raise a DivergedError for a loss that is no finite number."""
+    def _is_finite(self, loss: float) -> bool:
+        """Tell whether a loss is a finite number; another one is an error or, once, a warning."""
         if math.isfinite(loss):
-            return
+            return True
         rates = {config.get("learning_rate") for config in self.optim_configs.values()}
         shown = ", ".join(f"{rate:g}" for rate in rates if rate is not None) or "the rule's default"
-        raise DivergedError(
+        text = (
             f"Solver: the loss is {loss} at iteration {len(self.loss_history) + 1}"
             f" (epoch {self.epoch}, learning rate {shown}); the parameters were not updated."
             f" Try a learning rate ten times smaller, a smaller weight_scale, or look for NaN"
             f" and very large numbers in the data"
         )
+        if self.on_divergence != "warn":
+            raise DivergedError(text)
+        self._warn("divergence", text, RuntimeWarning)
+        return False
 
     def _end_epoch(self) -> None:
         """Count an epoch and let the learning rates decay."""
@@ -507,20 +733,42 @@ class Solver:
 
     def _check(self) -> None:
         """Measure the accuracies, write them down and keep the parameters if they are the best."""
-        train_acc = self.check_accuracy(
-            self.X_train, self.y_train, num_samples=self.num_train_samples
-        )
-        val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
+        before, made = self._moment(), False
+        try:
+            train_acc = self.check_accuracy(
+                self.X_train, self.y_train, num_samples=self.num_train_samples
+            )
+            val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
+            if self.y_val.dtype.kind in "iu":  # of a model that says so only by its scores
+                _check_labels(y_val=self.y_val, classes=self._classes)
+            with self._signals.held:
+                self._write_down(train_acc, val_acc)
+                made = True
+        except BaseException:
+            if not made:
+                with self._signals.held:
+                    self._take_back(before)
+            raise
+
+    def _write_down(self, train_acc: float, val_acc: float) -> None:
+        """Write measured accuracies down, and print them."""
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
         self.accuracy_iterations.append(len(self.loss_history))
+        self._keep_if_best(val_acc)
+        self.state.pending = []
         self._print(
             f"(Epoch {self.epoch} / {self.num_epochs})"
             f" train acc: {train_acc:f}; val_acc: {val_acc:f}"
         )
-        if val_acc > self.best_val_acc:
-            self.best_val_acc = val_acc
-            self.best_params = {name: w.copy() for name, w in self.model.params.items()}
+
+    def _keep_if_best(self, val_acc: float) -> None:
+        """Keep copies of the parameters if they are the best, and finite."""
+        if not val_acc > self.best_val_acc:
+            return
+        params = {name: np.array(w) for name, w in self.model.params.items()}
+        if all(np.isfinite(w).all() for w in params.values()):
+            self.best_val_acc, self.best_params = val_acc, params
             self.state.best_bn_params = copy.deepcopy(getattr(self.model, "bn_params", []))
 
     def _keep_best(self) -> None:
@@ -531,23 +779,30 @@ class Solver:
         for param, best in zip(getattr(self.model, "bn_params", []), self.state.best_bn_params):
             param.update(copy.deepcopy(best))
 
-    def _checkpoint_is_due(self, epoch_end: bool) -> bool:
+    def _checkpoint_is_due(self) -> bool:
         """Tell whether a checkpoint is to be written now.
 
         The first and the last iteration always have one: the first shows early whether it works.
         """
         if self.checkpoint_name is None:
             return False
-        if self.state.iteration in (1, self._num_iterations):
+        iteration, every = self.state.iteration, self.checkpoint_every
+        if iteration in (1, self._num_iterations):
             return True
-        every = self.checkpoint_every
-        return epoch_end if every is None else self.state.iteration % every == 0
+        return iteration % (self.iterations_per_epoch if every is None else every) == 0
 
     def _save_checkpoint(self) -> None:
         """Write a checkpoint, or say that it cannot be done: training goes on all the same."""
         self._add_seconds()
         try:
-            path = checkpoint.save(str(self.checkpoint_name), self._tree())
+            with self._signals.held:
+                if self._lock is not None:
+                    self._lock.require()
+                path = checkpoint.save(str(self.checkpoint_name), self._tree())
+                self._saved = self._now()
+        except LostFolderError as error:
+            self._complain(f"{error}", "the results stay in memory")
+            return
         except (OSError, MemoryError) as error:
             self._complain(f"{error}" or type(error).__name__)
             return
@@ -558,20 +813,18 @@ class Solver:
     def _tell_lost(self, lost: list[str]) -> None:
         """Say once on standard error which random draws no checkpoint can keep."""
         if lost and not self._told_lost:
-            tqdm.write(
+            self._tell(
                 f"Solver: {'; '.join(lost)}: no checkpoint can keep that, and a run that is resumed"
-                f" will draw other numbers there (a numpy.random.Generator would go on)",
-                file=sys.stderr,
+                f" will draw other numbers there (a numpy.random.Generator would go on)"
             )
         self._told_lost = True
 
-    def _complain(self, trouble: str) -> None:
+    def _complain(self, trouble: str, rest: str = "the last good one stays") -> None:
         """Say once on standard error why no checkpoint can be written."""
         if trouble != self._trouble:
-            tqdm.write(
+            self._tell(
                 f"Solver: the checkpoint {self.checkpoint_name} cannot be written ({trouble});"
-                f" training goes on without it, and the last good one stays",
-                file=sys.stderr,
+                f" training goes on without it, and {rest}"
             )
         self._trouble = trouble
 
@@ -612,16 +865,35 @@ class Solver:
                 drawn = self._rng.choice(len(X), num_samples)
                 X, y = X[drawn], y[drawn]
         starts = range(0, len(X), batch_size)
-        scores = (self.model.loss(X[start : start + batch_size]) for start in starts)
+        scores = [self.model.loss(X[start : start + batch_size]) for start in starts]
+        self._classes = scores[0].shape[1]
         predicted = np.concatenate([_predicted(batch) for batch in scores])
         return float(np.mean(predicted == y))
+
+
+def _process() -> tuple[str, int]:
+    """Return what tells this process from others, also from those that it forks."""
+    return _PROCESS, os.getpid()
+
+
+def _is_terminal(stream: Any) -> bool:
+    """Tell whether a stream is a terminal; there may be none, or a closed or a strange one."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+def _copied(param: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a dict, and of the arrays in it."""
+    return {key: x.copy() if isinstance(x, np.ndarray) else x for key, x in param.items()}
 
 
 def _put_statistics(model: Any, stored: list[dict[str, Any]]) -> None:
     """Replace the running statistics of a model, in the dicts that its layers hold."""
     for param, found in zip(getattr(model, "bn_params", []), stored):
         param.clear()
-        param.update(copy.deepcopy(found))
+        param.update(_copied(found))
 
 
 def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
@@ -647,6 +919,7 @@ def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     arrays = {name: checks.any_array("Solver", name, data[name]) for name in SPLITS}
     for split in ("train", "val"):
         _check_labelled("Solver", **{name: arrays[name] for name in (f"X_{split}", f"y_{split}")})
+        _check_finite(f"X_{split}", arrays[f"X_{split}"])
     return list(arrays.values())
 
 
@@ -660,12 +933,63 @@ def _check_labelled(where: str, **arrays: np.ndarray) -> None:
         )
 
 
-def _checked_rule(update_rule: str | optim.Rule) -> str | optim.Rule:
-    """Return the update rule, a known name or a function."""
-    if callable(update_rule) or (isinstance(update_rule, str) and update_rule in optim.RULES):
-        return update_rule
-    known = ", ".join(sorted(optim.RULES))
-    raise ValueError(f"Solver: unknown update rule {update_rule!r}; known rules: {known}")
+def _check_finite(name: str, X: np.ndarray) -> None:
+    """Raise a ValueError for images with NaN or infinity; of a very large array, look at a part."""
+    if X.dtype.kind != "f" or X.size == 0:
+        return
+    samples = X if X.nbytes <= _LOOKED_AT else X[:: X.nbytes // _LOOKED_AT + 1]
+    with np.errstate(all="ignore"):
+        if np.isfinite(samples.sum()):  # the cheap question first
+            return
+    wrong = [i for i, sample in enumerate(samples) if not np.isfinite(sample).all()]
+    if wrong:
+        step = len(X) // len(samples)
+        raise ValueError(
+            f"Solver: {name} has NaN or infinity in {len(wrong)} of {len(samples)} samples, first"
+            f" in {name}[{wrong[0] * step}]; expected finite numbers"
+        )
+
+
+def _check_labels(classes: Any, **labels: np.ndarray) -> None:
+    """Raise an error that names the first label which is none of the classes."""
+    for name, y in labels.items():
+        if y.dtype.kind not in "iu":
+            raise TypeError(f"Solver: {name} has dtype {y.dtype}; expected integers, class labels")
+        wrong = np.flatnonzero((y < 0) | (y >= classes))
+        if len(wrong):
+            raise ValueError(
+                f"Solver: {name} has labels from {y.min()} to {y.max()}, such as"
+                f" {name}[{wrong[0]}] = {y[wrong[0]]}; expected 0 to {classes - 1}, for the model"
+                f" has scores for {classes} classes"
+            )
+
+
+def _checked_interval(print_every: Any) -> int:
+    """Return the iterations between printed losses, negative for none."""
+    number = checks.integer("Solver", "print_every", print_every, least=-checks.MOST)
+    if number == 0:
+        raise ValueError(
+            "Solver: print_every is 0; expected an integer >= 1, or a negative one for no losses"
+        )
+    return number
+
+
+def _checked_images(augment: Any, found: Any, X: np.ndarray) -> np.ndarray:
+    """Return what an augmentation made of images, which must be as many."""
+    name = getattr(augment, "__name__", None) or repr(augment)
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        kind = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else repr(found)
+        hint = " (is its return missing?)" if found is None else ""
+        raise TypeError(
+            f"Solver: the augmentation {name} returned {kind:.200}{hint}; expected an array of"
+            f" images, as it was given: {X.dtype} {X.shape}"
+        )
+    if found.shape[:1] != X.shape[:1]:
+        raise ValueError(
+            f"Solver: the augmentation {name} returned images {found.shape} for {X.shape};"
+            f" expected as many as it was given"
+        )
+    return found
 
 
 def _checked_name(checkpoint_name: Any) -> Any:

@@ -140,6 +140,9 @@ class ConvNet(Network):
         Given to `numpy.random.seed` at each dropout, so that a gradient check sees one mask.
     num_groups : int
         Groups of channels of each image that group normalisation normalises.
+    rng : numpy.random.Generator, optional
+        Source of the initial weights and of dropout's masks, instead of NumPy's global generator:
+        with ``rng=np.random.default_rng(42)`` runs can be repeated, and every step has a new mask.
 
     Attributes
     ----------
@@ -183,8 +186,11 @@ class ConvNet(Network):
         dtype: Any = np.float32,
         seed: int | None = None,
         num_groups: int = 8,
+        rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__(reg, dtype, label_smoothing)
+        checks.generator("ConvNet", rng)
+        self._rng = rng
         tokens = parse(architecture)
         keep = checks.number("ConvNet", "dropout_keep_ratio", dropout_keep_ratio, 0, 1, True)
         self.architecture, self.num_layers = architecture, 0
@@ -199,6 +205,8 @@ class ConvNet(Network):
             self.dropout_param = {"mode": "train", "p": keep}
             if seed is not None:
                 self.dropout_param["seed"] = seed
+            if rng is not None:
+                self.dropout_param["rng"] = rng
 
         shape: tuple[int, ...] = _input_shape("ConvNet", input_dim)
         self.input_shape = shape
@@ -276,7 +284,7 @@ class ConvNet(Network):
         self.num_layers += 1
         fan_in = math.prod(shape) // units
         scale = self._weight_scale
-        draw = gaussian(math.sqrt(gain / fan_in) if scale is None else scale)
+        draw = gaussian(math.sqrt(gain / fan_in) if scale is None else scale, self._rng)
         return {f"W{self.num_layers}": draw(*shape), f"b{self.num_layers}": np.zeros(units)}
 
 

@@ -93,12 +93,16 @@ class FullyConnectedNet(Network):
     dtype : dtype
         np.float32 or np.float64.
     seed : int, optional
-        Given to `numpy.random.seed` at each dropout, so that a gradient check sees one mask.
+        Given to `numpy.random.seed` at each dropout, so that a gradient check sees one mask.  Not
+        for training, which would see one mask too; `rng` is.
     dropout : float, optional
         Older name of `dropout_keep_ratio`, 0 for off; together with `use_batchnorm` the still
         older drop probability.
     use_batchnorm : bool, optional
         Older spelling of ``normalization='batchnorm'``.
+    rng : numpy.random.Generator, optional
+        Source of the initial weights and of dropout's masks, instead of NumPy's global generator:
+        with ``rng=np.random.default_rng(42)`` runs can be repeated, and every step has a new mask.
 
     Attributes
     ----------
@@ -124,9 +128,11 @@ class FullyConnectedNet(Network):
         seed: int | None = None,
         dropout: float | None = None,
         use_batchnorm: bool | None = None,
+        rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__(reg, dtype)
         where = "FullyConnectedNet"
+        checks.generator(where, rng)
         self.normalization = _normalization(normalization, use_batchnorm)
         keep = _keep_ratio(dropout_keep_ratio, dropout, use_batchnorm)
         self.use_dropout = keep != 1
@@ -134,6 +140,8 @@ class FullyConnectedNet(Network):
             self.dropout_param = {"mode": "train", "p": keep}
             if seed is not None:
                 self.dropout_param["seed"] = seed
+            if rng is not None:
+                self.dropout_param["rng"] = rng
         D = checks.integer(where, "input_dim", input_dim, least=1)
         self.input_shape = (D,)
         hidden = [
@@ -141,7 +149,7 @@ class FullyConnectedNet(Network):
             for M in checks.sequence(where, "hidden_dims", hidden_dims)
         ]
         C = checks.integer(where, "num_classes", num_classes, least=1)
-        draw = gaussian(checks.number(where, "weight_scale", weight_scale, low=0))
+        draw = gaussian(checks.number(where, "weight_scale", weight_scale, low=0), rng)
         self.num_layers = len(hidden) + 1
 
         for index, M in enumerate(hidden, start=1):

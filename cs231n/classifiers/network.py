@@ -137,6 +137,11 @@ class Network:
         """
         return summary.table(self._layers, self.params, self.input_shape, self.dtype)
 
+    @property
+    def num_classes(self) -> int:
+        """Number of scores that the network gives for each sample, after its last layer."""
+        return len(self.params[self._layers[-1].weights[-1]])
+
     def weight_names(self) -> list[str]:
         """Return the names of the weights, which are all parameters but biases, scales, shifts."""
         return [
@@ -351,9 +356,14 @@ def sum_of_squares(weight: np.ndarray) -> float:
     return float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
 
 
-def gaussian(weight_scale: float) -> Callable[..., np.ndarray]:
+def gaussian(
+    weight_scale: float, rng: np.random.Generator | None = None
+) -> Callable[..., np.ndarray]:
     """Return a function of a shape that draws weights of this standard deviation.
 
-    It draws from NumPy's global generator, so that a seed gives the numbers of published logs.
+    Without a generator it draws from NumPy's global one, so that a seed gives the numbers of
+    published logs.
     """
+    if rng is not None:
+        return lambda *shape: weight_scale * rng.standard_normal(shape)
     return lambda *shape: weight_scale * np.random.randn(*shape)

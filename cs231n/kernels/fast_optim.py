@@ -14,6 +14,8 @@ from cs231n.kernels import backend
 
 __all__ = ["add_scaled", "update"]
 
+_COMPILED = ("sgd", "sgd_momentum", "nesterov_momentum", "rmsprop", "adam")
+
 
 def update(
     rule: str | optim.Rule,
@@ -47,8 +49,8 @@ def update(
     ValueError, TypeError
         As the rule of `cs231n.optim` does.
     """
-    if isinstance(rule, str) and backend.backend() != "numpy" and _alike(w, dw):
-        _step_in_place(rule, w, dw, config, l2)
+    if rule in _COMPILED and backend.backend() != "numpy" and _alike(w, dw):
+        _step_in_place(str(rule), w, dw, config, l2)
         return w
     if l2:
         dw = checks.keep_dtype(dw + l2 * w, dw)

@@ -23,8 +23,8 @@ from cs231n.kernels import backend
 from cs231n.training import generators
 
 __all__ = [
-    *("NAMES", "SPLITS", "check_form", "compare", "configuration", "fingerprint", "of_resumed"),
-    "shapes",
+    *("NAMES", "SPLITS", "check_form", "compare", "configuration", "fingerprint", "name_of"),
+    *("of_resumed", "shapes"),
 ]
 
 _WHERE = "Solver.resume"
@@ -34,7 +34,7 @@ _FIXED = (
     *("update_rule", "optim_config", "lr_decay", "batch_size", "num_train_samples"),
     *("num_val_samples", "replace", "augment", "schedule", "weight_decay", "clip_norm"),
 )
-_FREE = ("num_epochs", "print_every", "verbose", "checkpoint_every")
+_FREE = ("num_epochs", "print_every", "verbose", "checkpoint_every", "on_divergence")
 _NEW = ("checkpoint_name", "progress", "rng")  # not stored, or not under this name
 NAMES = (*_FIXED, *_FREE)
 _FORM = {
@@ -68,7 +68,7 @@ def configuration(
     configuration : dict
         Of texts and numbers.
     """
-    functions = {name: _name_of(value) for name, value in given.items() if callable(value)}
+    functions = {name: name_of(value) for name, value in given.items() if callable(value)}
     return {
         "network": _describe(model),
         "data": dict(data),
@@ -161,8 +161,8 @@ def compare(found: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
     """
     differing = [
         line
-        for name in ("network", "data", "functions", "generators")
-        for line in _differences(name, found[name], stored[name])
+        for name in ("network", "data", "functions", "rule", "generators")
+        for line in _differences(name, found.get(name, "missing"), stored.get(name, "missing"))
     ]
     if differing:
         raise ValueError(f"{_WHERE}: the checkpoint is that of another run: {'; '.join(differing)}")
@@ -227,8 +227,18 @@ def _differences(name: str, found: Any, stored: Any) -> Iterator[str]:
         yield f"{name} is {found}, in the checkpoint {stored}"
 
 
-def _name_of(function: Any) -> str:
-    """Return a text that tells a function or an object from others, the same in every process."""
+def name_of(function: Any) -> str:
+    """Return a text that tells a function or an object from others, the same in every process.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    name : str
+        With settings and a digest of the code.
+    """
     if inspect.isfunction(function):
         name = f"{function.__module__}.{function.__qualname__}"
         if name.startswith("cs231n."):
@@ -238,8 +248,8 @@ def _name_of(function: Any) -> str:
         ]
         return f"{name}{settings or ''} with code {_digest(_code_text(function.__code__))}"
     if isinstance(function, functools.partial):
-        named = (f"{key}={_name_of(value)}" for key, value in function.keywords.items())
-        return f"{_name_of(function.func)}({', '.join([*map(_name_of, function.args), *named])})"
+        named = (f"{key}={name_of(value)}" for key, value in function.keywords.items())
+        return f"{name_of(function.func)}({', '.join([*map(name_of, function.args), *named])})"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(function))
 
 

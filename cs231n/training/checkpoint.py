@@ -6,8 +6,11 @@ the file the arrays are members of their own, named by their place in the tree
 all contents tells a whole file from a damaged one.
 
 A checkpoint is written beside its target, flushed to the disk, read back and compared.  Only then
-it gets the target's name, and what had that name becomes ``<name>.previous.npz``: at any moment at
-least one whole checkpoint is on the disk.
+it gets the target's name, and what had that name becomes ``<name>.previous.npz``, if it is whole:
+at any moment at least one whole checkpoint is on the disk.
+
+Checkpoints bear the identity of their run.  What another run has left under the same name is never
+overwritten and never the answer: it is kept aside under a name with the date of its last change.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,11 +31,14 @@ import numpy as np
 from cs231n import __version__
 from cs231n.files import lock, storage
 from cs231n.files.npz import KINDS
+from cs231n.training.state import identity
 
-__all__ = ["FORMAT", "alone", "exists", "load", "save"]
+__all__ = ["FORMAT", "alone", "exists", "load", "save", "take_over"]
 
 FORMAT = 1  # of the files; another number is another layout
 
+_OLDER = ("previous", "part")  # looked for where the last one is missing or damaged
+_COUNT = range(2, 10_000)
 _CHUNK = 1 << 20  # bytes read back at once
 # Members that no array of the state may be; the first is an argument of np.savez.
 _RESERVED = ("file", "format", "version", "state", "digest")
@@ -63,12 +70,12 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> Path:
     """
     target = storage.npz_path(path, "checkpoint.save")
     content = _content(state)
-    part, previous = _beside(target, "part"), _beside(target, "previous")
+    part = _beside(target, "part")
+    _refuse_folders(target)
     try:
         _write(part, content)
         _compare(part, content)
-        if target.exists():
-            os.replace(target, previous)
+        _make_way(target, identity(state))
         os.replace(part, target)
     except BaseException:
         # Not in a finally: what a kill leaves behind `load` still finds, whole or not.
@@ -76,6 +83,92 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> Path:
         raise
     storage.sync_folder(target.parent)
     return target
+
+
+def _refuse_folders(target: Path) -> None:
+    """Raise an IsADirectoryError for a folder that has the name of one of the files."""
+    for path in (target, _beside(target, "previous"), _beside(target, "part")):
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(f"{path} is a folder; expected a file or none")
+
+
+def _make_way(target: Path, run: str) -> None:
+    """Let the checkpoint that is there become the previous one, if it is whole and of this run.
+
+    A damaged one is left to be replaced: the good one before it stays.
+    """
+    found = _run_in(target)
+    if found == run:
+        os.replace(target, _beside(target, "previous"))
+    elif found is not None:
+        _keep_aside([path for path in _files(target) if _run_in(path) not in (None, run)], target)
+
+
+def take_over(path: str | os.PathLike[str], run: str) -> None:
+    """Keep aside what other runs have left under a name, before a run begins to write there.
+
+    Parameters
+    ----------
+    path : str or path
+        File; `.npz` is added where it is missing.
+    run : str
+        Identity of the run that begins, or goes on.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be moved, or a folder has its name.
+
+    Notes
+    -----
+    A small file, ``<name>.owner.npz``, says whose the name is until all others have been moved: if
+    this is killed halfway, `load` does not take what is left of them for the run that begins.
+    """
+    target = storage.npz_path(path, "checkpoint.take_over")
+    _refuse_folders(target)
+    found = {path: _run_in(path) for path in _files(target) if os.path.lexists(path)}
+    # Where nothing is of this run, what cannot be read is not of this run either.
+    others = [path for path, owner in found.items() if owner not in (None, run)]
+    if run not in found.values():
+        others = list(found)
+    owner = _beside(target, "owner")
+    if others:
+        _write(owner, _content({"run": run}))
+        storage.sync_folder(target.parent)
+        _keep_aside(others, target)
+    if others or os.path.lexists(owner):
+        owner.unlink()
+        storage.sync_folder(target.parent)
+
+
+def _files(target: Path) -> list[Path]:
+    """Return the paths that checkpoints of one name may have, the one before last."""
+    return [_beside(target, "part"), _beside(target, "previous"), target]
+
+
+def _run_in(path: Path) -> str | None:
+    """Return the identity of the run in a file, or None where it is missing or not whole."""
+    state = _read_if_whole(path)
+    return None if state is None else identity(state)
+
+
+def _keep_aside(paths: list[Path], target: Path) -> None:
+    """Give files of another run a name with the date at which the last of them was written."""
+    last = max(path.lstat().st_mtime for path in paths)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(last))
+    names = (f"{target.stem}.{stamp}{suffix}.npz" for suffix in ("", *map("-{}".format, _COUNT)))
+    new = next(path for path in map(target.with_name, names) if not any(_there(path)))
+    for path in paths:
+        os.replace(path, new.with_name(new.stem + path.name.removeprefix(target.stem)))
+    print(
+        f"{target}: another run has left checkpoints under this name, which are kept as {new}",
+        file=sys.stderr,
+    )
+
+
+def _there(target: Path) -> Iterator[bool]:
+    """Tell of each path that checkpoints of one name may have whether something is there."""
+    return (os.path.lexists(path) for path in _files(target))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -99,19 +192,32 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         If there is no whole one, or it has another format.
     """
     target = storage.npz_path(path, "checkpoint.load")
+    owner = _run_in(_beside(target, "owner"))
     try:
-        return _read(target)
+        return _of_run(owner, target, _read(target))
     except (OSError, ValueError) as error:
-        for name in ("previous", "part"):
-            state = _read_if_whole(_beside(target, name))
-            if state is not None:
-                print(f"{error}; going on from {_beside(target, name)}", file=sys.stderr)
+        found = {path: _read_if_whole(path) for path in (_beside(target, w) for w in _OLDER)}
+        whole = {path: state for path, state in found.items() if state is not None}
+        for path, state in whole.items():
+            if owner in (None, identity(state)):
+                print(f"{error}; going on from {path}", file=sys.stderr)
                 return state
         raise
 
 
+def _of_run(owner: str | None, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state, unless the name belongs to another run by now, which has none yet."""
+    if owner in (None, identity(state)):
+        return state
+    raise FileNotFoundError(
+        f"checkpoint.load: {path} is that of an older run, which a newer one was about to keep"
+        f" aside when it was stopped; the newer one has no checkpoint yet. To go on with the older"
+        f" one, remove {_beside(path, 'owner')}"
+    )
+
+
 @contextmanager
-def alone(path: str | os.PathLike[str]) -> Iterator[None]:
+def alone(path: str | os.PathLike[str]) -> Iterator[lock.Lock | None]:
     """Let no other process write a checkpoint while the body runs.
 
     Parameters
@@ -121,7 +227,9 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
 
     Yields
     ------
-    None
+    held : Lock or None
+        Its `require` tells, before each write, whether the place is still the same; None where no
+        lock can be made, and then no checkpoint can be written either: `save` will tell.
 
     Raises
     ------
@@ -130,14 +238,16 @@ def alone(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     target = storage.npz_path(path, "checkpoint.alone")
     with ExitStack() as stack:
+        held = None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(lock.hold(target.with_suffix(".lock"), f"the checkpoint {target}"))
+            name = target.with_suffix(".lock")
+            held = stack.enter_context(lock.hold(name, f"the checkpoint {target}"))
         except lock.LockedError:
             raise
         except OSError:
-            pass  # where no lock can be made, no checkpoint can be written either: `save` will tell
-        yield
+            held = None
+        yield held
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
@@ -153,6 +263,9 @@ def exists(path: str | os.PathLike[str]) -> bool:
     exists : bool
     """
     target = storage.npz_path(path, "checkpoint.exists")
+    owner = _run_in(_beside(target, "owner"))
+    if owner is not None:
+        return any(_run_in(path) == owner for path in _files(target))
     return target.exists() or _beside(target, "previous").exists()
 
 
@@ -174,7 +287,8 @@ def _content(state: Mapping[str, Any]) -> memoryview:
 
 def _write(path: Path, content: memoryview) -> None:
     """Write bytes to a file, and the file to the disk."""
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)  # what a kill has left, or a link, which must not be followed
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -23,7 +23,7 @@ import numpy as np
 
 from cs231n.core import checks
 
-__all__ = ["Sources", "find", "kinds", "new", "set_states", "states", "without"]
+__all__ = ["Sources", "find", "kinds", "new", "put_back", "set_states", "states", "without"]
 
 _WHERE = "Solver.resume"
 _KINDS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
@@ -298,6 +298,18 @@ def set_states(sources: Sources, found: Mapping[str, Any]) -> None:
             _set_state(source, found[name])
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{_WHERE}: the state of the random draws is wrong ({error!r})") from error
+
+
+def put_back(sources: Sources, found: Mapping[str, Any]) -> None:
+    """Let all sources go on from states that `states` returned in this process.
+
+    Parameters
+    ----------
+    sources : Sources
+    found : mapping of str to dict
+    """
+    for name, source in sources.kept:
+        _set_state(source, found[name])
 
 
 def _set_state(source: Any, state: Any) -> None:

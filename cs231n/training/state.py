@@ -52,8 +52,8 @@ class RunState:
         Updates made in this call of `Solver.train`, by which the schedule goes.
     epoch : int
         Epochs done.
-    unfinished : bool
-        Whether what follows the last update is still to be done: the end of an epoch, a check.
+    pending : list of str
+        What is still to be done after the last update: 'epoch', to count one, and 'check'.
     order : ndarray of int
         What is left of the epoch's order of the samples.
     loss_history, train_acc_history, val_acc_history : list of float
@@ -71,7 +71,7 @@ class RunState:
     run: str = field(default_factory=new_identity)
     iteration: int = 0
     epoch: int = 0
-    unfinished: bool = False
+    pending: list[str] = field(default_factory=list)
     order: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     loss_history: list[float] = field(default_factory=list)
     train_acc_history: list[float] = field(default_factory=list)
@@ -127,7 +127,7 @@ class RunState:
             run=identity(tree),
             iteration=tree["iteration"],
             epoch=tree["epoch"],
-            unfinished=tree.get("unfinished", False) is True,
+            pending=_pending(tree.get("pending", [])),
             accuracy_iterations=accuracy_iterations,
             seconds=checks.number(_WHERE, "seconds", seconds, 0, 1e12),
             **{name: tree[name] for name in ("optim_configs", "order", "best_params")},
@@ -158,6 +158,13 @@ def identity(tree: Mapping[str, Any]) -> str:
     if isinstance(losses, np.ndarray) and losses.ndim == 1 and len(losses):
         return f"first loss {losses[0]!r}"
     return ""
+
+
+def _pending(found: Any) -> list[str]:
+    """Return what an interrupted iteration has left to do."""
+    if found not in ([], ["epoch"], ["check"], ["epoch", "check"]):
+        raise ValueError(f"{_WHERE}: pending is {found!r:.40}; expected 'epoch', 'check' or both")
+    return list(found)
 
 
 def _measured(tree: Mapping[str, Any], per_epoch: int) -> list[int]:

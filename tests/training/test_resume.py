@@ -487,8 +487,8 @@ def test_functions_must_be_given_again_and_be_the_same(given, again, message, tm
 
 
 NAME = """
-from cs231n.training.arguments import _name_of
-print(_name_of(lambda word: word in {"step", "cosine", "one", ("two", frozenset("abc"))}))
+from cs231n.training.arguments import name_of
+print(name_of(lambda word: word in {"step", "cosine", "one", ("two", frozenset("abc"))}))
 """
 
 

@@ -162,6 +162,48 @@ def test_wrong_data_are_named(change, message):
         Solver(Scripted([]), data)
 
 
+def test_all_labels_are_checked_at_the_start(rng):
+    for name, label in [("y_train", 3), ("y_train", -1), ("y_val", 3), ("y_val", -2)]:
+        data = images(rng)
+        data[name][5] = label
+        shown = rf"Solver: {name} has labels .*{name}\[5\] = {label}; expected 0 to 2, .* 3 classes"
+        with pytest.raises(ValueError, match=shown):
+            Solver(small_net(), data)
+        with pytest.raises(
+            TypeError, match=rf"Solver: {name} has dtype float64; expected integers"
+        ):
+            Solver(small_net(), {**images(rng), name: images(rng)[name] + 0.5})
+
+
+def test_labels_of_a_model_of_ones_own_are_checked_by_its_first_scores():
+    data = {**numbered(), "y_val": np.array([1, 1, 2, 1])}
+    with pytest.raises(ValueError, match=r"y_val\[2\] = 2; expected 0 to 1"):
+        scripted_solver([1.0], data=data, verbose=False).train()
+
+
+@pytest.mark.parametrize("name", ["X_train", "X_val"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_images_that_are_no_numbers_are_refused(name, dtype, rng):
+    data = {key: x.astype(dtype) if key[0] == "X" else x for key, x in images(rng).items()}
+    for wrong in (np.nan, np.inf):
+        X = data[name].copy()
+        X[7, 3] = wrong
+        message = rf"Solver: {name} has NaN or infinity in 1 of \d+ samples, first in {name}\[7\]"
+        with pytest.raises(ValueError, match=message):
+            Solver(small_net(), {**data, name: X})
+    huge = np.full_like(data[name], np.finfo(dtype).max)  # their sum overflows, they do not
+    Solver(small_net(), {**data, name: huge})
+
+
+def test_labels_and_images_are_checked_without_a_draw_or_a_call(rng):
+    model, data = small_net(dropout_keep_ratio=0.5, seed=3), images(rng)
+    np.random.seed(1)
+    before = np.random.get_state()[1].tolist()
+    model.loss = lambda *args: pytest.fail("was called")
+    Solver(model, data)
+    assert np.random.get_state()[1].tolist() == before
+
+
 def test_data_must_be_a_dict():
     with pytest.raises(TypeError, match="data is a list"):
         Solver(Scripted([]), [1, 2])
@@ -414,7 +456,9 @@ def test_the_best_parameters_come_with_their_running_statistics(rng):
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, np.float32("nan")])
 def test_a_loss_that_is_no_number_stops_the_training(loss, capsys):
     losses = [1.0, 1.0, 1.0, 1.0, loss, 1.0]
-    solver = scripted_solver(losses, right=[1, 3, 2], num_epochs=2, print_every=1)
+    solver = scripted_solver(
+        losses, right=[1, 3, 2], num_epochs=2, print_every=1, on_divergence="raise"
+    )
     with pytest.raises(
         DivergedError, match=r"Solver: the loss is -?(nan|inf) at iteration 5 .*[Tt]ry .*rate"
     ):
@@ -427,7 +471,7 @@ def test_a_loss_that_is_no_number_stops_the_training(loss, capsys):
 
 
 def test_a_step_with_such_a_loss_updates_nothing():
-    solver = scripted_solver([1.0, math.nan], update_rule="adam")
+    solver = scripted_solver([1.0, math.nan], update_rule="adam", on_divergence="raise")
     solver._step()
     w, config = solver.model.params["w"].copy(), copy.deepcopy(solver.optim_configs)
     with pytest.raises(DivergedError, match="at iteration 2"):
@@ -440,12 +484,73 @@ def test_a_step_with_such_a_loss_updates_nothing():
 def test_a_first_loss_that_is_no_number_leaves_the_parameters(rng):
     model = small_net("batchnorm")
     before = {name: w.copy() for name, w in model.params.items()}
-    data = images(rng)
-    data["X_train"][:] = np.nan
+    solver = Solver(
+        model, images(rng), verbose=False, on_divergence="raise", augment=lambda X: X * np.nan
+    )
     with pytest.raises(DivergedError, match="at iteration 1"):
-        Solver(model, data, verbose=False).train()
+        solver.train()
     for name, w in before.items():
         np.testing.assert_array_equal(model.params[name], w)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, np.float32("nan")])
+def test_by_default_a_loss_that_is_no_number_is_told_once_and_training_goes_on(loss, capsys):
+    losses = [1.0, 1.0, 1.0, loss, loss, 1.0]
+    solver = scripted_solver(losses, right=[1, 3, 2], num_epochs=2, print_every=1)
+    with pytest.warns(RuntimeWarning) as told:
+        solver.train()
+    assert len(told) == 1
+    assert re.match(
+        r"Solver: the loss is -?(nan|inf) at iteration 4 .*not updated", str(told[0].message)
+    )
+    np.testing.assert_array_equal(solver.loss_history, losses)
+    assert len(solver.val_acc_history) == 3
+    assert solver.model.params["w"] == [3]  # the best; the last are those of four updates
+    assert f"(Iteration 5 / 6) loss: {loss:f}" in capsys.readouterr().out
+    with pytest.warns(RuntimeWarning, match="at iteration 7"):
+        scripted_again(solver, [math.nan] * 6).train()
+
+
+def scripted_again(solver, losses):
+    """Let a scripted model play further losses."""
+    solver.model.losses += losses
+    solver.model.right += [1] * 9
+    return solver
+
+
+def test_training_may_stop_at_a_loss_that_is_no_number():
+    losses = [1.0, 1.0, 1.0, 1.0, math.nan, 1.0]
+    solver = scripted_solver(
+        losses, right=[1, 3], num_epochs=2, on_divergence="stop", verbose=False
+    )
+    with pytest.warns(RuntimeWarning, match="at iteration 5"):
+        solver.train()
+    assert solver.loss_history == [1.0] * 4
+    assert solver.model.params["w"] == [3]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_diverging_run_ends_with_finite_parameters_and_statistics(rng):
+    data = images(rng)
+    for rate in (1e9, 1e200):
+        model = small_net("batchnorm")
+        config = {"learning_rate": rate}
+        solver = Solver(model, data, "sgd", config, batch_size=10, num_epochs=3, verbose=False)
+        solver.train()
+        assert len(solver.loss_history) == 18
+        assert len(solver.val_acc_history) == 4
+        for array in (*model.params.values(), *model.bn_params[0].values()):
+            assert not isinstance(array, np.ndarray) or np.isfinite(array).all()
+
+
+def test_nothing_but_finite_parameters_can_be_the_best():
+    def overflow(model, step):
+        if step > 3:
+            model.params["w"] = np.array([np.inf])
+
+    solver = scripted_solver([1.0] * 6, [1, 2, 4], overflow, num_epochs=2, verbose=False)
+    solver.train()
+    assert (solver.best_val_acc, solver.model.params["w"]) == (0.5, [3])
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -454,7 +559,9 @@ def test_a_real_divergence_leaves_the_best_parameters(rng):
     data = images(rng)
     for name in ("X_train", "X_val"):
         data[name] = data[name].reshape(-1, 3, 2, 2)
-    solver = Solver(model, data, optim_config={"learning_rate": 1e9}, verbose=False)
+    solver = Solver(
+        model, data, optim_config={"learning_rate": 1e9}, verbose=False, on_divergence="raise"
+    )
     with pytest.raises(DivergedError, match=r"learning rate 1e\+09"):
         solver.train()
     assert solver.best_val_acc > -math.inf
@@ -462,7 +569,7 @@ def test_a_real_divergence_leaves_the_best_parameters(rng):
         np.testing.assert_array_equal(model.params[name], w)
 
 
-@pytest.mark.parametrize(("step", "updates"), [(1, 0), (2, 1), (3, 1), (4, 3), (6, 3)])
+@pytest.mark.parametrize(("step", "updates"), [(1, 0), (2, 1), (3, 2), (4, 3), (6, 3)])
 def test_an_interruption_leaves_the_best_parameters(step, updates):
     def interrupt(model, at):
         if at == step:
@@ -480,7 +587,8 @@ def test_training_goes_on_after_an_interruption():
         if at == 5:
             raise KeyboardInterrupt
 
-    solver = scripted_solver([1.0] * 20, [1, 3, 2, 4, 1], interrupt, num_epochs=2, verbose=False)
+    right = [1, 3, 2, 2, 4, 1]  # the third is measured at the interrupt
+    solver = scripted_solver([1.0] * 20, right, interrupt, num_epochs=2, verbose=False)
     with pytest.raises(KeyboardInterrupt):
         solver.train()
     solver.train()
@@ -941,6 +1049,71 @@ def test_images_are_augmented_for_training_only(rng):
     assert {sample // 10 for batch in solver.model.batches for sample in batch} == {5}
     assert {sample // 100 for batch in solver.model.checked for sample in batch} == {0, 1}
     np.testing.assert_array_equal(solver.X_train, numbered()["X_train"])
+
+
+def forgetful(X):
+    """Flip images, and forget to return them."""
+    X[:] = -X
+
+
+AUGMENTATIONS = {
+    "nothing": (
+        forgetful,
+        r"forgetful returned None \(is its return missing\?\); expected an array",
+    ),
+    "list": (lambda X: X.tolist(), r"<lambda> returned \[\["),
+    "objects": (lambda X: X.astype(object), "<lambda> returned an array of object"),
+    "fewer": (lambda X: X[:1], r"<lambda> returned images \(1, 1\) for \(2, 1\)"),
+}
+
+
+@pytest.mark.parametrize(("augment", "message"), AUGMENTATIONS.values(), ids=AUGMENTATIONS)
+def test_an_augmentation_that_returns_no_images_is_named(augment, message):
+    solver = scripted_solver([1.0] * 3, augment=augment, verbose=False)
+    with pytest.raises((TypeError, ValueError), match=f"Solver: the augmentation {message}"):
+        solver.train()
+
+
+def test_a_negative_interval_prints_no_losses(capsys):
+    scripted_solver(LOSSES, [1, 3, 2], num_epochs=2, print_every=-1).train()
+    expected = [line for line in TRANSCRIPT.splitlines() if line.startswith("(Epoch")]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def dropping(**options):
+    """Return a network with dropout."""
+    np.random.seed(5)
+    return FullyConnectedNet([8], 12, 3, dropout_keep_ratio=0.5, weight_scale=0.1, **options)
+
+
+def test_a_dropout_seed_is_warned_of_once_and_by_name(rng):
+    for given, harm in [({}, "few minibatches"), ({"rng": rng}, "every step drops the same units")]:
+        solver = Solver(dropping(seed=42), images(rng), verbose=False, **given)
+        message = rf"Solver: model\.dropout_param has 'seed' 42.*{harm}.*del model.dropout_param"
+        with pytest.warns(UserWarning, match=message):
+            solver.train()
+        solver.train()  # a second warning would be an error
+
+
+def test_no_other_network_is_warned_of(rng):
+    plain = dropping()
+    plain.dropout_param["rng"] = np.random.default_rng(1)
+    for model in (dropping(), dropping(rng=rng), small_net(seed=42), plain):
+        Solver(model, images(rng), verbose=False, num_epochs=1).train()
+
+
+def test_a_network_with_a_generator_of_its_own_is_repeatable_without_frozen_masks(rng):
+    data, runs = images(rng), []
+    for _ in range(2):
+        source = np.random.default_rng(42)
+        model = FullyConnectedNet([400], 12, 3, dropout_keep_ratio=0.5, rng=source)
+        np.random.seed(int(np.random.rand() * 1000))  # the global one has no say
+        solver = Solver(model, data, "adam", rng=source, verbose=False, num_epochs=2)
+        solver.train()
+        runs.append(solver.loss_history)
+        scores = [model.forward(data["X_train"][:1], "train")[0] for _ in range(2)]
+        assert not np.array_equal(*scores)
+    assert runs[0] == runs[1]
 
 
 def test_the_schedule_scales_the_learning_rate():

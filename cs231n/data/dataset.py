@@ -173,6 +173,8 @@ def arrays_to_dataset(
     """Check arrays, split off what is not there, bring images into (N, C, H, W), and normalise."""
     images = {part: given.get(f"X_{part}") for part in PARTS}
     labels = {part: given.get(f"y_{part}") for part in PARTS}
+    if images["train"] is None:
+        raise ValueError(f"{where}: X_train is missing; expected images")
     found = {
         part: (_images(where, f"X_{part}", images[part], layout), labels[part])
         for part in PARTS

@@ -16,7 +16,7 @@ from cs231n.data.cifar10 import find_cifar10
 from cs231n.data.dataset import Dataset
 from cs231n.data.folder import load_image_folder
 
-__all__ = ["NAMES", "load_data"]
+__all__ = ["NAMES", "holds_cifar10", "load_data"]
 
 NAMES = ("builtin", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 WHERE = "load_data"
@@ -181,6 +181,11 @@ def _is_there(find: Callable[[Path], object]) -> Callable[[Path], bool]:
         return True
 
     return holds
+
+
+def holds_cifar10(source: str) -> bool:
+    """Tell whether this is CIFAR-10 by name, or a folder that holds it."""
+    return source == "cifar10" or (Path(source).is_dir() and _HOLDS["cifar10"](Path(source)))
 
 
 def _holds_mnist(folder: Path) -> str:

@@ -44,9 +44,9 @@ _NPZ_NAMES = tuple(f"{kind}_{part}" for part in ("train", "val", "test") for kin
 
 
 def get_CIFAR100_data(  # noqa: N802
-    num_training: int = 49000,
+    num_training: int | None = None,
     num_validation: int = 1000,
-    num_test: int = 1000,
+    num_test: int | None = None,
     subtract_mean: bool = True,
     dtype: DTypeLike = np.float32,
     cifar100_dir: PathLike | None = None,
@@ -56,11 +56,12 @@ def get_CIFAR100_data(  # noqa: N802
 
     Parameters
     ----------
-    num_training, num_validation : int, optional
-        How many of the 50000 training images to train on, and how many of the next ones to
-        validate on.
-    num_test : int, optional
-        How many of the 10000 test images to take.
+    num_training : int, optional
+        How many of the 50000 training images to train on; by default all that are not validated
+        on.
+    num_validation, num_test : int, optional
+        How many of the next training images to validate on, and how many of the 10000 test images
+        to take; by default all of these.
     subtract_mean : bool, optional
         Subtract the mean of the training images from all images.
     dtype : dtype, optional

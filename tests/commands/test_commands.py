@@ -308,7 +308,6 @@ def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
         (["train", "--epochs", "one"], "invalid int value: 'one'"),
         (["train", "--model", "resnet"], "invalid choice: 'resnet'"),
         (["train", "--update-rule", "adm"], "invalid choice: 'adm'"),
-        (["train", "--data", "cifar100"], "invalid choice: 'cifar100'"),
         (["check", "--sed", "1"], "unrecognized arguments: '--sed' (did you mean '--seed'?), '1'"),
         (["bench", "--dtype", "float16"], "invalid choice: 'float16'"),
     ],

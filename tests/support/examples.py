@@ -31,6 +31,7 @@ INTERNAL = {
     "core.checks": "the checks themselves",
     "data.cifar100": "read by get_CIFAR100_data, which checks",
     "data.idx": "read by get_MNIST_data, which checks",
+    "data.load.holds_cifar10": "called by the command line",
     "data.mat": "read by get_SVHN_data, which checks",
     "data.sets.find_": "called by the loaders",
     "data.sets.limited": "called by load_data",

@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> int:
     if options.resume is not None:
         options = run_folder.read_options(options.resume, options)
     np.random.seed(options.seed)
-    model = build.network(options)
     folder = options.resume or run_folder.new_folder(options)
     data = build.load_data(options)
+    model = build.network(options, data)
     solver = build.solver(options, model, data, folder / "checkpoint.npz")
     # Made only now, so that a wrong option or missing data leave no folder in the next run's way.
     with run_folder.locked(folder, new=options.resume is None):

@@ -11,31 +11,56 @@ import numpy as np
 from cs231n import data_utils
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
-from cs231n.commands.train.options import DEEP, SCHEDULES, refuse_unsuited
+from cs231n.commands.train.options import ARCHITECTURE, DEEP, SCHEDULES, refuse_unsuited
+from cs231n.data import sets
+from cs231n.data.dataset import Dataset
+from cs231n.data.load import holds_cifar10
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
 __all__ = ["data_name", "load_data", "network", "solver"]
 
 
-def network(options: argparse.Namespace) -> Network:
-    """Return the network that the options describe, unless one of them would do nothing."""
-    refuse_unsuited(options)
-    common: dict[str, Any] = {"reg": options.reg, "dtype": np.dtype(options.dtype)}
-    return _deep(options, common) if options.model in DEEP else _shallow(options, common)
+_OF_IMAGES = ("three-layer-conv", "convnet")  # the others see a vector
+_TITLES = {
+    "builtin": "the built-in glyphs (not CIFAR-10)",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "svhn": "SVHN",
+}
 
 
-def _deep(options: argparse.Namespace, common: dict[str, Any]) -> Network:
+def network(options: argparse.Namespace, data: Dataset) -> Network:
+    """Return the network that the options describe, for images and classes of these data."""
+    image = data["X_train"].shape[1:]
+    common: dict[str, Any] = {
+        "input_dim": image if options.model in _OF_IMAGES else int(np.prod(image)),
+        "reg": options.reg,
+        "dtype": np.dtype(options.dtype),
+    }
+    classes = len(data.class_names)
+    if options.model not in DEEP:
+        return _shallow(options, {**common, "num_classes": classes})
+    model = _deep(options, common, classes)
+    _require_classes(model, classes)
+    return model
+
+
+def _deep(options: argparse.Namespace, common: dict[str, Any], classes: int) -> Network:
     """Return a network of any depth."""
     common["normalization"] = None if options.normalization == "none" else options.normalization
     common["dropout_keep_ratio"] = options.dropout
     scale = options.weight_scale
     if options.model == "fully-connected":
         return FullyConnectedNet(
-            options.hidden_dims, weight_scale=0.01 if scale is None else scale, **common
+            options.hidden_dims,
+            num_classes=classes,
+            weight_scale=0.01 if scale is None else scale,
+            **common,
         )
-    if options.architecture is not None:
-        common["architecture"] = options.architecture
+    common["architecture"] = options.architecture or _ending_in(ARCHITECTURE, classes)
     return ConvNet(weight_scale=scale, label_smoothing=options.label_smoothing, **common)
 
 
@@ -50,13 +75,18 @@ def _shallow(options: argparse.Namespace, common: dict[str, Any]) -> Network:
     )
 
 
-def _require_classes(model: Network, y: np.ndarray) -> None:
-    """Raise a ValueError for labels beyond the network's scores."""
+def _ending_in(architecture: str, classes: int) -> str:
+    """Return an architecture with so many scores at its end."""
+    return f"{architecture.rpartition('-')[0]}-fc{classes}"
+
+
+def _require_classes(model: Network, classes: int) -> None:
+    """Raise a ValueError for a network with fewer scores than there are classes."""
     scores = len(list(model.params.values())[-1])  # the biases of the last layer
-    if y.max() >= scores:
+    if classes > scores:
         raise ValueError(
-            f"the network ends in {scores} scores, but there are {y.max() + 1} classes;"
-            f" expected an architecture that ends in fc{y.max() + 1}"
+            f"the network ends in {scores} scores, but there are {classes} classes;"
+            f" expected an architecture that ends in fc{classes}"
         )
 
 
@@ -64,7 +94,6 @@ def solver(
     options: argparse.Namespace, model: Network, data: dict[str, np.ndarray], path: Path
 ) -> Solver:
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
-    _require_classes(model, data["y_train"])
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
     # A run that was stopped before its first checkpoint starts anew, and comes to the same.
     if options.resume is None or not checkpoint.exists(path):
@@ -107,16 +136,21 @@ def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def load_data(options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Return the data set that the options name."""
-    sizes = {"num_test": options.num_test}
-    if options.num_training is not None:
-        sizes["num_training"] = options.num_training
+def load_data(options: argparse.Namespace) -> Dataset:
+    """Return the data set that the options name, unless an option would do nothing."""
+    refuse_unsuited(options)
     dtype = np.dtype(options.dtype)
-    if options.data == "cifar10":
-        data = data_utils.get_CIFAR10_data(cifar10_dir=options.data_dir, dtype=dtype, **sizes)
+    sizes = {} if options.num_training is None else {"num_training": options.num_training}
+    if holds_cifar10(options.data):
+        folder = options.data_dir if options.data == "cifar10" else options.data
+        data = data_utils.get_CIFAR10_data(
+            cifar10_dir=folder, dtype=dtype, num_test=options.num_test, **sizes
+        )
+    elif options.data == "builtin":
+        data = data_utils.get_builtin_data(dtype=dtype, num_test=options.num_test, **sizes)
     else:
-        data = data_utils.get_builtin_data(dtype=dtype, **sizes)
+        data = data_utils.load_data(options.data, size=options.image_size, dtype=dtype, **sizes)
+        sets.limited("train", data, {"test": min(options.num_test, len(data["y_test"]))}, seed=0)
     if options.standardize:
         data_utils.standardize(data)
     return data
@@ -124,4 +158,4 @@ def load_data(options: argparse.Namespace) -> dict[str, np.ndarray]:
 
 def data_name(options: argparse.Namespace) -> str:
     """Return the name of the data set for the reader."""
-    return "CIFAR-10" if options.data == "cifar10" else "the built-in glyphs (not CIFAR-10)"
+    return _TITLES.get(options.data, Path(options.data).name)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from cs231n import optim
 from cs231n.classifiers import ConvNet
+from cs231n.data.load import NAMES
 from cs231n.schedules import Schedule, cosine, one_cycle, step
 
 __all__ = [
+    "ARCHITECTURE",
     "DEEP",
     "FREE",
     "SCHEDULES",
@@ -37,7 +40,7 @@ SCHEDULES: dict[str, Schedule | None] = {
 }
 
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
-_ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
+ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
 # Options that only some of the models have.
 _OPTIONS_OF = {
     "architecture": ("convnet",),
@@ -91,7 +94,8 @@ def add_network_options(add: Callable[..., None]) -> None:
     add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
     add(
         "--architecture",
-        help=f"convnet: its layers, fc10 at the end for ten classes (default: {_ARCHITECTURE})",
+        help=f"convnet: its layers, fc10 at the end for ten classes (default: {ARCHITECTURE}, with"
+        " as many at the end as there are classes)",
     )
     add(
         "--hidden-dims",
@@ -135,9 +139,16 @@ def add_data_options(add: Callable[..., None]) -> None:
     """Declare the options that say what to train and test on."""
     add(
         "--data",
-        choices=("builtin", "cifar10"),
+        type=_source,
         default="builtin",
-        help="the built-in glyphs, made on the fly, or the real CIFAR-10",
+        help=f"{', '.join(NAMES)}; or a folder with the files of one of these, a folder with a"
+        " folder of pictures for each class, or an .npz file with x_train and y_train",
+    )
+    add(
+        "--image-size",
+        type=int,
+        default=32,
+        help="height and width of the images made of a folder of pictures",
     )
     add(
         "--data-dir",
@@ -146,7 +157,7 @@ def add_data_options(add: Callable[..., None]) -> None:
         " environment variable CS231N_DATA names)",
     )
     add("--num-training", type=int, help="training samples (default: all)")
-    add("--num-test", type=int, default=1000, help="test samples; CIFAR-10 has 10000")
+    add("--num-test", type=int, default=1000, help="test samples, at most; CIFAR-10 has 10000")
     add(
         "--standardize",
         action="store_true",
@@ -183,6 +194,8 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
     _refuse_unsuited_to_model(options, changed)
     if "data_dir" in changed and options.data != "cifar10":
         raise ValueError("--data-dir is the folder of CIFAR-10; expected --data cifar10 with it")
+    if "image_size" in changed and (options.data in NAMES or not Path(options.data).is_dir()):
+        raise ValueError("--image-size is for a folder of pictures; expected --data FOLDER with it")
     if "shift" in changed and not options.augment:
         raise ValueError("--shift says how far --augment shifts; expected --augment with it")
 
@@ -200,6 +213,14 @@ def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[s
             f"--model {options.model} has one hidden layer; found --hidden-dims"
             f" {' '.join(map(str, options.hidden_dims))}"
         )
+
+
+def _source(text: str) -> str:
+    """Return the name of a data set, or a path that still leads there from another folder."""
+    name = text.lower().replace("_", "-")
+    if name in NAMES:
+        return name
+    return os.path.abspath(os.path.expanduser(text)) if os.path.exists(text) else text
 
 
 class Remember(argparse.Action):

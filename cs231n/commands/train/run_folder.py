@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
 def new_folder(options: argparse.Namespace) -> Path:
     """Return the folder of a new run, which must not hold anything yet."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = options.output or Path("runs", f"{stamp}-{options.model}-{options.data}")
+    data = re.sub(r"[^\w.-]+", "-", Path(options.data).stem)  # it may be a path
+    folder = options.output or Path("runs", f"{stamp}-{options.model}-{data}")
     _refuse_used(folder)
     return folder
 

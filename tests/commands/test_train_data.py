@@ -1,0 +1,164 @@
+"""`train --data` on everything that is data: pictures, official files, arrays, grey images."""
+
+import json
+
+import numpy as np
+import pytest
+from batches import write_folder
+from formats import write_cifar100, write_mnist
+from PIL import Image
+
+from cs231n.__main__ import main
+from cs231n.files import storage
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """Work in an empty folder, where data sets are searched too."""
+    monkeypatch.setenv("CS231N_DATA", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pets(folder, classes=("cat", "dog", "emu"), count=20, side=24):
+    """Write pictures that differ by class in colour."""
+    rng = np.random.default_rng(3)
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 60, (side, side, 3))
+            pixels[..., label % 3] += 150
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def train(*words, output="run"):
+    """Train a little; return the status and the parameters, if there are any."""
+    status = main(["train", *words, "--output", output, "--batch-size", "10"])
+    return status, storage.read_npz(f"{output}/best_model.npz") if status == 0 else None
+
+
+def scores(params):
+    """Return the number of scores: the biases of the last layer."""
+    last = max(int(name[1:]) for name in params if name[:1] == "b" and name[1:].isdigit())
+    return len(params[f"b{last}"])
+
+
+@pytest.mark.parametrize("model", ["three-layer-conv", "convnet", "fully-connected", "two-layer"])
+def test_pictures_give_the_network_its_input_and_its_classes(work, model, capsys):
+    pets(work / "pets")
+    words = ["--data", "pets", "--image-size", "12", "--model", model]
+    if model == "convnet":
+        words += ["--architecture", "conv4-pool-fc3"]
+    status, params = train(*words, "--epochs", "3")
+    assert status == 0
+    assert scores(params) == 3
+    assert params["W1"].shape[:2] == {
+        "three-layer-conv": (32, 3), "convnet": (4, 3)
+    }.get(model, (3 * 12 * 12, 500))  # fmt: skip
+    assert (
+        f"{model} on pets: 48 training, 6 validation and 6 test images" in capsys.readouterr().out
+    )
+    results = json.loads((work / "run" / "results.json").read_text())
+    assert results["test_acc"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "channels"),
+    [("mnist", 10, 1), ("fashion-mnist", 10, 1), ("cifar100", 100, 3)],
+)
+def test_names(work, name, classes, channels):
+    rng = np.random.default_rng(3)
+    write_mnist(work / "home" / "MNIST" / "raw", rng, num=(1030, 20))
+    write_mnist(work / "home" / "FashionMNIST" / "raw", rng, packed=True, num=(1030, 20))
+    write_cifar100(work / "home" / "cifar-100-python", rng, num=(1030, 20))
+    status, params = train("--data", name)
+    assert status == 0
+    assert scores(params) == classes
+    assert params["W1"].shape[1] == channels
+
+
+def test_the_default_convnet_ends_in_as_many_scores_as_there_are_classes(work):
+    pets(work / "pets", [f"class {number}" for number in range(13)], 3, 8)
+    status, params = train("--data", "pets", "--image-size", "8", "--model", "convnet")
+    assert status == 0
+    assert scores(params) == 13
+
+
+def test_an_architecture_for_fewer_classes_is_refused(work, capsys):
+    pets(work / "pets")
+    words = ["--data", "pets", "--model", "convnet", "--architecture", "conv4-pool-fc2"]
+    assert train(*words)[0] != 0
+    assert (
+        "the network ends in 2 scores, but there are 3 classes; expected an architecture that ends"
+        " in fc3"
+    ) in capsys.readouterr().err
+    assert not (work / "run").exists()
+
+
+def test_arrays_and_a_folder_of_cifar10(work):
+    X = np.random.default_rng(3).integers(0, 256, (60, 9, 7), dtype=np.uint8)
+    np.savez(work / "x.npz", x_train=X, y_train=np.arange(60) % 4)
+    status, params = train("--data", "x.npz", "--filter-size", "3")
+    assert status == 0
+    assert params["W1"].shape == (32, 1, 3, 3)
+    write_folder(work / "batches", np.random.default_rng(3), num=300)
+    words = ["--data", "batches", "--num-training", "20", "--num-test", "30"]
+    assert train(*words, output="other")[0] == 0
+
+
+def test_no_more_test_images_than_there_are(work, capsys):
+    pets(work / "pets")
+    assert train("--data", "pets", "--num-test", "2", "--num-training", "9")[0] == 0
+    assert "9 training, 6 validation and 2 test images" in capsys.readouterr().out
+
+
+def test_resume_finds_the_pictures_again_from_another_folder(work, monkeypatch):
+    pets(work / "pets")
+    assert train("--data", "pets", "--image-size", "8")[0] == 0
+    (work / "elsewhere").mkdir()
+    monkeypatch.chdir(work / "elsewhere")
+    assert main(["train", "--resume", str(work / "run"), "--epochs", "2"]) == 0
+    history = (work / "run" / "history.csv").read_text().splitlines()
+    assert len(history) == 1 + 2 * (48 // 10)
+
+
+def test_a_run_folder_has_the_name_of_the_data_without_its_path(work):
+    pets(work / "my pets!")
+    assert main(["train", "--data", str(work / "my pets!"), "--image-size", "8"]) == 0
+    (run,) = (work / "runs").iterdir()
+    assert "three-layer-conv-my-pets-" in run.name
+
+
+class TestWrongTurns:
+    """Each is answered in one line, and leaves no folder."""
+
+    def answer(self, work, capsys, *words):
+        status, _ = train(*words)
+        assert status != 0
+        assert not (work / "run").exists()
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    def test_nothing_there(self, work, capsys):
+        assert "did you mean 'cifar10'?" in self.answer(work, capsys, "--data", "cifar11")
+        assert "'pets'; expected builtin" in self.answer(work, capsys, "--data", "pets")
+
+    def test_one_class(self, work, capsys):
+        pets(work / "pets", ["cat"])
+        assert "only the class cat" in self.answer(work, capsys, "--data", "pets")
+
+    def test_an_empty_class(self, work, capsys):
+        (pets(work / "pets") / "owl").mkdir()
+        assert "the class owl in" in self.answer(work, capsys, "--data", "pets")
+
+    def test_a_size_where_there_is_nothing_to_resize(self, work, capsys):
+        line = self.answer(work, capsys, "--data", "builtin", "--image-size", "8")
+        assert "--image-size is for a folder of pictures" in line
+
+    def test_three_pixels(self, work, capsys):
+        pets(work / "pets", side=1)
+        line = self.answer(
+            work, capsys, "--data", "pets", "--image-size", "3", "--model", "convnet"
+        )
+        assert "ConvNet: " in line

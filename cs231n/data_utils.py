@@ -1,7 +1,7 @@
 """Data for training: CIFAR-10, the built-in glyphs, and the course's ImageNet excerpts.
 
 Official CIFAR-10 batches are pickles, and pickles are programs; `safe_pickle` reads them without
-running anything. Nothing here downloads unless `download_cifar10` is called.
+running anything. Nothing here downloads unless a function named so is called.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ from cs231n.data.cifar10 import (
     is_altered,
 )
 from cs231n.data.dataset import Dataset, mean_of_images, normalized
-from cs231n.data.download import DownloadError, download_cifar10
+from cs231n.data.download import (
+    IMAGENET_VAL,
+    IMAGENET_VAL_URLS,
+    DownloadError,
+    download_cifar10,
+    download_imagenet_val,
+)
 from cs231n.data.folder import load_image_folder
 from cs231n.data.glyphs import BUILTIN_CLASSES, draw_glyphs
 from cs231n.data.load import load_data
@@ -51,6 +57,7 @@ __all__ = [
     "cifar10_mean_image",
     "data_from_arrays",
     "download_cifar10",
+    "download_imagenet_val",
     "get_CIFAR10_data",
     "get_CIFAR100_data",
     "get_MNIST_data",
@@ -125,7 +132,8 @@ def get_CIFAR10_data(  # noqa: N802
     cifar10_dir : path, optional
         Folder of the batches, or the one that holds ``cifar-10-batches-py``. Defaults to what
         the environment variable CS231N_DATA names, then ``datasets`` beside the package, in it,
-        and in the working directory.
+        in the working directory, and ``cs231n/datasets`` there.  One of these folders stands for
+        all of them.
 
     Returns
     -------
@@ -197,7 +205,8 @@ def load_CIFAR10(ROOT: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     Parameters
     ----------
     ROOT : path
-        Folder of the batches, or the one that holds ``cifar-10-batches-py``.
+        Folder of the batches, or the one that holds ``cifar-10-batches-py``.  A usual place, such
+        as ``cs231n/datasets/cifar-10-batches-py``, stands for all that `get_CIFAR10_data` knows.
 
     Returns
     -------
@@ -403,7 +412,7 @@ def load_imagenet_val(num: int | None = None) -> tuple[np.ndarray, np.ndarray, d
     """Load the 25 ImageNet validation images of ``imagenet_val_25.npz``.
 
     The file is searched in the folder that CS231N_DATA names, then in ``datasets`` beside the
-    package, in it, and in the working directory.
+    package, in it, and in the working directory, and in ``cs231n/datasets`` there.
 
     Parameters
     ----------
@@ -428,25 +437,21 @@ def load_imagenet_val(num: int | None = None) -> tuple[np.ndarray, np.ndarray, d
     """
     if num is not None:
         num = checks.integer("load_imagenet_val", "num", num, least=0)
-    path = _find_imagenet_val()
-    X, y, class_names = imagenet.read_arrays(path, ("X", "y", "label_map"))
-    if not (np.ndim(X) == 4 and np.shape(y) == (len(X),) and isinstance(class_names, dict)):
-        raise DataError(
-            f"{path}: expected images X (N, H, W, 3), labels y (N,) and a dict label_map"
-        )
+    X, y, class_names = imagenet.read_excerpt(_find_imagenet_val())
     return X[:num], y[:num], class_names
 
 
 def _find_imagenet_val() -> Path:
     """Return the file of 25 images in the first folder that has it."""
-    places = [folder / "imagenet_val_25.npz" for folder in data_folders()]
+    places = [folder / IMAGENET_VAL for folder in data_folders()]
     for place in places:
         if place.is_file():
             return place
     looked = "\n  ".join(str(place) for place in places)
     raise FileNotFoundError(
-        f"imagenet_val_25.npz is not there. Looked for\n  {looked}\n"
-        "Download http://cs231n.stanford.edu/imagenet_val_25.npz into one of these folders."
+        f"{IMAGENET_VAL} is not there. Looked for\n  {looked}\n"
+        "Get it with: python -m cs231n download --imagenet-val\n"
+        f"or download {IMAGENET_VAL_URLS[-1]} into one of these folders."
     )
 
 

@@ -8,7 +8,7 @@ matrix product: that is im2col; col2im, its transpose, adds columns back into an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from cs231n.core import checks
 
-__all__ = ["Window", "col2im_indices", "get_im2col_indices", "im2col_indices"]
+__all__ = [
+    "Window",
+    "col2im",
+    "col2im_indices",
+    "field_coords",
+    "get_im2col_indices",
+    "get_num_fields",
+    "im2col_indices",
+    "im2col_naive",
+]
 
 
 class Window(NamedTuple):
@@ -208,6 +217,109 @@ def col2im_indices(
     windows = cols.reshape(C, window.HH, window.WW, OH, OW, N).transpose(5, 0, 1, 2, 3, 4)
     padded = np.zeros((N, C, H + 2 * window.pad, W + 2 * window.pad), cols.dtype)
     add_windows(windows, padded, window)
+    return window.crop(padded).copy()
+
+
+def get_num_fields(
+    x_shape: tuple[int, int, int, int],
+    field_height: int,
+    field_width: int,
+    padding: int,
+    stride: int,
+) -> tuple[int, int]:
+    """Count the positions of a window.
+
+    Parameters
+    ----------
+    x_shape, field_height, field_width, padding, stride
+        As for `get_im2col_indices`.
+
+    Returns
+    -------
+    OH, OW : int
+        Positions from top to bottom and from left to right.
+
+    Raises
+    ------
+    ValueError
+        If the window does not fit into the padded image.
+    """
+    where = "get_num_fields"
+    window = Window.checked(where, field_height, field_width, stride, padding)
+    return window.output_size(where, *checks.image_shape(where, "x_shape", x_shape)[2:])
+
+
+def field_coords(
+    H: int, W: int, field_height: int, field_width: int, padding: int, stride: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Go through the positions of a window, row by row.
+
+    Parameters
+    ----------
+    H, W : int
+        Size of the image before padding.
+    field_height, field_width, padding, stride : int
+        As for `get_im2col_indices`.
+
+    Returns
+    -------
+    iterator of tuple (top, bottom, left, right)
+        The window covers ``padded[top:bottom, left:right]``.
+
+    Raises
+    ------
+    ValueError
+        If the window does not fit into the padded image.
+    """
+    where = "field_coords"
+    window = Window.checked(where, field_height, field_width, stride, padding)
+    OH, OW = window.output_size(where, *checks.image_shape(where, "(1, 1, H, W)", (1, 1, H, W))[2:])
+    spans = (window.pixels(i, j) for i in range(OH) for j in range(OW))
+    return ((rows.start, rows.stop, cols.start, cols.stop) for rows, cols in spans)
+
+
+def im2col_naive(
+    x: np.ndarray, field_height: int = 3, field_width: int = 3, padding: int = 1, stride: int = 1
+) -> np.ndarray:
+    """Lay the pixels under every window position side by side, one position after the other.
+
+    Parameters and result are those of `im2col_indices`.
+    """
+    where = "im2col_naive"
+    (x,) = checks.float_arrays(where, x=x)
+    N, C, H, W = checks.shapes(where, x=(x, "N C H W")).values()
+    padded = Window.checked(where, field_height, field_width, stride, padding).pad_image(x)
+    fields = list(field_coords(H, W, field_height, field_width, padding, stride))
+    cols = np.empty((C * field_height * field_width, len(fields), N), x.dtype)
+    for position, (top, bottom, left, right) in enumerate(fields):
+        cols[:, position] = padded[:, :, top:bottom, left:right].reshape(N, len(cols)).T
+    return cols.reshape(len(cols), len(fields) * N)
+
+
+def col2im(
+    cols: np.ndarray,
+    x_shape: tuple[int, int, int, int],
+    field_height: int = 3,
+    field_width: int = 3,
+    padding: int = 1,
+    stride: int = 1,
+) -> np.ndarray:
+    """Add columns back into images, one position after the other.
+
+    Parameters and result are those of `col2im_indices`.
+    """
+    where = "col2im"
+    (cols,) = checks.float_arrays(where, cols=cols)
+    window = Window.checked(where, field_height, field_width, stride, padding)
+    N, C, H, W = checks.image_shape(where, "x_shape", x_shape)
+    fields = list(field_coords(H, W, field_height, field_width, padding, stride))
+    rows = C * window.HH * window.WW
+    checks.exact_shape(where, "cols", cols, (rows, len(fields) * N))
+    padded = np.zeros((N, C, H + 2 * window.pad, W + 2 * window.pad), cols.dtype)
+    for (top, bottom, left, right), columns in zip(
+        fields, cols.reshape(rows, len(fields), N).transpose(1, 2, 0)
+    ):
+        padded[:, :, top:bottom, left:right] += columns.reshape(N, C, window.HH, window.WW)
     return window.crop(padded).copy()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from cs231n.core import checks
 from cs231n.im2col import Window
 
-__all__ = ["col2im_cython", "im2col_cython"]
+__all__ = ["col2im_6d_cython", "col2im_cython", "im2col_cython"]
 
 
 def im2col_cython(x, field_height, field_width, padding, stride):
@@ -76,9 +76,44 @@ def col2im_cython(cols, N, C, H, W, field_height, field_width, padding, stride):
     OH, OW = window.output_size(where, H, W)
     rows = C * window.HH * window.WW
     checks.exact_shape(where, "cols", cols, (rows, OH * OW * N))
-    cols = np.ascontiguousarray(cols.reshape(rows, OH * OW, N).transpose(2, 0, 1))
-    x = np.empty((N, C, H, W), cols.dtype)
-    for columns, image in zip(cols, x):
+    return _add(cols.reshape(rows, OH * OW, N).transpose(2, 0, 1), (N, C, H, W), window, OH, OW)
+
+
+def col2im_6d_cython(cols, N, C, H, W, HH, WW, pad, stride):
+    """Add columns back into images, from six axes.
+
+    Parameters
+    ----------
+    cols : ndarray of shape (C, HH, WW, N, OH, OW)
+        Columns, as ``w.reshape(F, -1).T @ dout.transpose(1, 0, 2, 3).reshape(F, -1)`` gives them.
+    N, C, H, W : int
+        Shape of the images.
+    HH, WW, pad, stride : int
+        Height and width of the window, zeros on each side, and step, in pixels.
+
+    Returns
+    -------
+    x : ndarray of shape (N, C, H, W)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If cols does not have the shape that these windows give.
+    """
+    where = "col2im_6d_cython"
+    (cols,) = checks.float_arrays(where, cols=cols)
+    window = Window.checked(where, HH, WW, stride, pad)
+    N, C, H, W = checks.image_shape(where, "(N, C, H, W)", (N, C, H, W))
+    OH, OW = window.output_size(where, H, W)
+    checks.exact_shape(where, "cols", cols, (C, window.HH, window.WW, N, OH, OW))
+    columns = cols.transpose(3, 0, 1, 2, 4, 5).reshape(N, C * window.HH * window.WW, OH * OW)
+    return _add(columns, (N, C, H, W), window, OH, OW)
+
+
+def _add(cols, shape, window, OH, OW):
+    """Add columns (N, C * HH * WW, OH * OW) into images of this shape."""
+    x = np.empty(shape, cols.dtype)
+    for columns, image in zip(np.ascontiguousarray(cols), x):
         col2im(columns, image, *window, OH, OW)
     return x
 

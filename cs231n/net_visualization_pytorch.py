@@ -6,7 +6,8 @@ PyTorch is optional: it is imported when a function first needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _REACH = 4  # standard deviations at which the bell of a blur ends
+_COPIES = 50  # of an image, to see what dropout makes of it
 _MOST_SIGMA = 1000  # pixels, more than any picture needs
 
 
@@ -222,6 +224,9 @@ def make_fooling_image(
 ) -> Any:
     """Change an image a little, until the model takes it for another class.
 
+    Steps follow the scores in evaluation mode, to the border and so far past it that the image
+    fools the model in the mode in which it was handed over, too: with dropout on, for instance.
+
     Parameters
     ----------
     X : Tensor of shape (1, C, H, W)
@@ -229,7 +234,7 @@ def make_fooling_image(
     target_y : int
         The class that the model shall see.
     model : torch.nn.Module
-        Used in evaluation mode and left as it was.
+        Left as it was, and so is PyTorch's random generator.
     learning_rate : float
         Euclidean length of a step.
     max_iterations : int
@@ -250,16 +255,20 @@ def make_fooling_image(
 
     Notes
     -----
-    As `cs231n.net_visualization.make_fooling_image`.
+    As `cs231n.net_visualization.make_fooling_image`, except for the steps past the border. They end
+    when the model as it was handed over sees the target in 50 copies of the image, or after twice
+    as many steps as it took to the border and ten more.
     """
     where = "make_fooling_image"
     _check_images(where, "X", X, "(1, C, H, W)")
     target_y = checks.integer(where, "target_y", target_y, least=0)
     learning_rate = checks.number(where, "learning_rate", learning_rate, low=0)
     max_iterations = checks.integer(where, "max_iterations", max_iterations, least=0)
+    training = _training(where, model)
     with _slope(where, model) as slope:
         X = X.detach().clone()
-        return climb_until_fooled(slope, X, target_y, learning_rate, max_iterations)
+        past = functools.partial(_past_border, model, training, target_y)
+        return climb_until_fooled(slope, X, target_y, learning_rate, max_iterations, past=past)
 
 
 def class_visualization_update_step(
@@ -331,6 +340,38 @@ def _slope(where: str, model: Any) -> Iterator[Slope]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _training(where: str, model: Any) -> list[Any]:
+    """Return the parts of a PyTorch model that are in training mode."""
+    modules = model.modules() if isinstance(model, require_torch(where).nn.Module) else ()
+    return [module for module in modules if module.training]
+
+
+def _past_border(model: Any, training: Sequence[Any], target: int, image: Any) -> Any:
+    """Return the way to fool a model with these parts in training mode too; None if it does.
+
+    The image is shown several times at once, for dropout differs.  Running statistics and the
+    random generator are left as they were.
+    """
+    if not training:
+        return None
+    torch = require_torch("make_fooling_image")
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    image = image.detach().requires_grad_()
+    try:
+        for module in training:
+            module.training = True
+        with torch.enable_grad(), torch.random.fork_rng([image.device] if image.is_cuda else []):
+            scores = model(image.repeat(_COPIES, 1, 1, 1))
+            if bool((scores.argmax(dim=1) == target).all()):
+                return None
+            chosen = scores.log_softmax(dim=1)[:, target].sum()
+            return torch.autograd.grad(chosen, image)[0]
+    finally:
+        model.eval()
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 def _labels(where: str, y: Any, scores: Any) -> Any:

@@ -85,10 +85,15 @@ SIGNATURES = {
         "get_im2col_indices": "x_shape, field_height, field_width, padding=1, stride=1",
         "im2col_indices": "x, field_height, field_width, padding=1, stride=1",
         "col2im_indices": "cols, x_shape, field_height=3, field_width=3, padding=1, stride=1",
+        "get_num_fields": "x_shape, field_height, field_width, padding, stride",
+        "field_coords": "H, W, field_height, field_width, padding, stride",
+        "im2col_naive": "x, field_height=3, field_width=3, padding=1, stride=1",
+        "col2im": "cols, x_shape, field_height=3, field_width=3, padding=1, stride=1",
     },
     "im2col_cython": {
         "im2col_cython": "x, field_height, field_width, padding, stride",
         "col2im_cython": "cols, N, C, H, W, field_height, field_width, padding, stride",
+        "col2im_6d_cython": "cols, N, C, H, W, HH, WW, pad, stride",
     },
     "classifiers.fc_net": {
         "TwoLayerNet": (

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cs231n import data_utils
+from cs231n.data.download import link_cifar10
 
 __all__ = ["add_options", "run"]
 
@@ -18,9 +19,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder in which cifar-10-batches-py is made; by default one where the loader looks",
     )
+    parser.add_argument(
+        "--link",
+        type=Path,
+        metavar="FOLDER",
+        help="let this folder hold the batches as well, by a link (no second copy)",
+    )
+    parser.add_argument(
+        "--imagenet-val",
+        action="store_true",
+        help="also get the 25 images of load_imagenet_val, whose hash nobody has published: their"
+        " form is checked",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Download the data set unless it is there already, and say where it is."""
-    print(f"CIFAR-10 is in {data_utils.download_cifar10(options.folder)}")
+    """Download the data sets unless they are there already, and say where they are."""
+    batches = data_utils.download_cifar10(options.folder)
+    print(f"CIFAR-10 is in {batches}")
+    if options.link is not None:
+        print(_linked(options.link, batches))
+    if options.imagenet_val:
+        print(f"25 images of ImageNet are in {data_utils.download_imagenet_val(options.folder)}")
     return 0
+
+
+def _linked(folder: Path, batches: Path) -> str:
+    """Make the link, and say where it is, or what to do without one."""
+    try:
+        return f"and in {link_cifar10(folder, batches)}"
+    except OSError as error:
+        return (
+            f"but not in {folder}, where no link can be made ({error.strerror or error});"
+            f" give torchvision the folder {batches.parent}"
+        )

@@ -44,13 +44,21 @@ def data_folders() -> list[Path]:
     """Return the folders that may hold data sets, in the order in which they are searched."""
     package = Path(__file__).resolve().parents[1]
     named = os.environ.get("CS231N_DATA")
-    folders = [package.parent / "datasets", package / "datasets", Path.cwd() / "datasets"]
-    return [Path(named).expanduser(), *folders] if named else folders
+    here = Path.cwd()
+    folders = [package.parent / "datasets", package / "datasets"]
+    folders += [here / "datasets", here / "cs231n" / "datasets"]
+    return list(dict.fromkeys([Path(named).expanduser(), *folders] if named else folders))
 
 
 def find_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of batches: the named one (or the one in it), else the first found."""
+    """Return the folder of batches: the named one (or the one in it), else the first found.
+
+    A name of one of the usual places stands for all of them: notebooks name
+    ``cs231n/datasets/cifar-10-batches-py`` wherever the download went.
+    """
     roots = data_folders() if folder is None else [Path(folder).expanduser()]
+    if folder is not None and _is_usual(roots[0]):
+        roots += data_folders()
     places = [place for root in roots for place in (root / FOLDER, root)]
     for place in places:
         if any((place / name).is_file() for name in BATCH_BYTES):
@@ -61,6 +69,13 @@ def find_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
         "Get it with: python -m cs231n download\n"
         "or let the environment variable CS231N_DATA name the folder that holds it."
     )
+
+
+def _is_usual(folder: Path) -> bool:
+    """Whether a folder is one of those that are searched, or the batches' folder in it."""
+    root = folder.absolute()
+    root = Path(os.path.normpath(root.parent if root.name == FOLDER else root))
+    return root in data_folders()
 
 
 def md5(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Download CIFAR-10: several addresses, known hashes, and files that are whole or not there.
+"""Download data sets: several addresses, checked files, and files that are whole or not there.
 
 Everything happens in a temporary folder beside the target. Only files whose MD5 is the official
 one leave it, each by one atomic rename, so that an interrupted download leaves nothing that a
@@ -7,6 +7,7 @@ loader would take for good, and two downloads at once end with one good copy.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import logging
 import os
@@ -14,15 +15,25 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cs231n.core import checks
 from cs231n.data.cifar10 import FOLDER, MD5, data_folders, find_cifar10, md5
+from cs231n.data.imagenet import read_excerpt
 from cs231n.files.safe_pickle import DataError
 
-__all__ = ["CIFAR10_SHA256", "CIFAR10_URLS", "DownloadError", "download_cifar10"]
+__all__ = [
+    "CIFAR10_SHA256",
+    "CIFAR10_URLS",
+    "IMAGENET_VAL",
+    "IMAGENET_VAL_URLS",
+    "DownloadError",
+    "download_cifar10",
+    "download_imagenet_val",
+    "link_cifar10",
+]
 
 CIFAR10_URLS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -32,6 +43,11 @@ CIFAR10_URLS = (
 )
 CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 ARCHIVE = "cifar-10-python.tar.gz"
+IMAGENET_VAL = "imagenet_val_25.npz"
+IMAGENET_VAL_URLS = (
+    "https://cs231n.stanford.edu/imagenet_val_25.npz",
+    "http://cs231n.stanford.edu/imagenet_val_25.npz",  # where the course's script gets it
+)
 
 MAX_ARCHIVE = 256 * 2**20  # the official archive has 170 million bytes
 MAX_UNPACKED = 512 * 2**20  # and holds 186 million
@@ -119,6 +135,124 @@ def download_cifar10(
     return target
 
 
+def download_imagenet_val(
+    folder: str | os.PathLike[str] | None = None,
+    urls: Sequence[str] = IMAGENET_VAL_URLS,
+    progress: bool | None = None,
+) -> Path:
+    """Download the 25 ImageNet images of `load_imagenet_val` unless they are already there.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Folder that gets (or has) ``imagenet_val_25.npz``. Defaults to one that has it, else to
+        the folder of CIFAR-10's download.
+    urls : sequence of str
+        Addresses of the file, tried in turn.
+    progress : bool, optional
+        As for `download_cifar10`.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    DownloadError
+        If no address gave a file of the right form; says what each one did.
+    OSError
+        If the folder cannot be written; names it.
+
+    Notes
+    -----
+    No hash of this file is published, so nothing proves that it is the official one. It is read
+    by the reader that runs nothing, and taken only if it holds images, labels and class names.
+    """
+    where = "download_imagenet_val"
+    root = checks.path(where, "folder", folder) if folder is not None else _excerpt_folder()
+    urls = [urls] if isinstance(urls, str) else checks.sequence(where, "urls", urls)
+    target = root / IMAGENET_VAL
+    if _is_excerpt(target):
+        return target
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".imagenet-", dir=root) as scratch:
+            get = functools.partial(_retrieve_excerpt, Path(scratch) / IMAGENET_VAL, progress)
+            os.replace(_fetch(where, IMAGENET_VAL, root, urls, get), target)
+    except DownloadError:
+        raise
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{where}: cannot write to {root} ({error.strerror or error})"
+        ) from error
+    return target
+
+
+def _excerpt_folder() -> Path:
+    """Return the first folder that has the 25 images, else the one that CIFAR-10 is for."""
+    for folder in data_folders():
+        if _is_excerpt(folder / IMAGENET_VAL):
+            return folder
+    folder = _default_folder()
+    return folder.parent if folder.name == FOLDER else folder
+
+
+def _is_excerpt(path: Path) -> bool:
+    """Whether a file is there and has the form of the 25 images."""
+    try:
+        read_excerpt(path)
+    except (OSError, DataError):
+        return False
+    return True
+
+
+def _retrieve_excerpt(path: Path, progress: bool | None, url: str, slow: float) -> Path:
+    """Download what one address gives, and check its form."""
+    _Downloader(slow, progress, IMAGENET_VAL)(url, os.fspath(path), None)
+    try:
+        read_excerpt(path)
+    except DataError as error:
+        raise _AddressError(f"not the 25 images ({error})", again=False) from error
+    return path
+
+
+def link_cifar10(folder: str | os.PathLike[str], batches: str | os.PathLike[str]) -> Path:
+    """Let a folder hold the batches too, by a link, for readers that look nowhere else.
+
+    Parameters
+    ----------
+    folder : path
+        Folder that gets ``cifar-10-batches-py``, such as ``cs231n/datasets``.
+    batches : path
+        The folder ``cifar-10-batches-py`` that is there.
+
+    Returns
+    -------
+    pathlib.Path
+        The link; what was at this place before, if anything was, is left alone.
+
+    Raises
+    ------
+    OSError
+        If no link can be made there.
+    """
+    place = checks.path("link_cifar10", "folder", folder) / FOLDER
+    target = checks.path("link_cifar10", "batches", batches).resolve()
+    if os.path.lexists(place) and not (place.is_symlink() and not place.exists()):
+        return place
+    place.unlink(missing_ok=True)  # a link to batches that are gone
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if os.name == "nt":  # where symbolic links take a privilege, and junctions none
+        import _winapi
+
+        _winapi.CreateJunction(str(target), str(place))  # type: ignore[attr-defined]
+    else:
+        # Relative, so that the project may move as a whole.
+        place.symlink_to(os.path.relpath(target, place.parent.resolve()), target_is_directory=True)
+    return place
+
+
 def _default_folder() -> Path:
     """Return the copy that the loader finds, else the best place for a new one."""
     try:
@@ -156,31 +290,34 @@ def _archive(
     local = root / ARCHIVE
     if _is_small(local, MAX_ARCHIVE) and hash_matches(local, known_hash):
         return local
-    return _fetch(scratch, urls, known_hash, progress)
+    get = functools.partial(_retrieve, scratch, known_hash, progress)
+    return _fetch("download_cifar10", ARCHIVE, root, urls, get)
 
 
-def _fetch(scratch: Path, urls: Sequence[str], known_hash: str, progress: bool | None) -> Path:
+def _fetch(
+    where: str, name: str, root: Path, urls: Sequence[str], get: Callable[[str, float], Path]
+) -> Path:
     """Try the addresses in turn, then once more, patiently, those for which that may help."""
     failures: dict[str, str] = {}
     again: list[str] = []
     for addresses, slow in ((urls, SLOW if len(urls) > 1 else 0), (again, 0)):
         for url in addresses:
             try:
-                return _retrieve(url, scratch, known_hash, slow, progress)
+                return get(url, slow)
             except _AddressError as error:
                 failures[url] = str(error)
-                _log.warning("download_cifar10: %s: %s", url, error)
+                _log.warning("%s: %s: %s", where, url, error)
                 if error.again and addresses is urls:
                     again.append(url)
     raise DownloadError(
-        "download_cifar10: no address gave the archive\n  "
+        f"{where}: no address gave the archive\n  "
         + "\n  ".join(f"{url}: {reason}" for url, reason in failures.items())
-        + f"\nTry again later, or put a {ARCHIVE} that you got elsewhere into "
-        f"{scratch.parent} and run this again."
+        + f"\nTry again later, or put a file {name} that you got elsewhere into "
+        f"{root} and run this again."
     )
 
 
-def _retrieve(url: str, scratch: Path, known_hash: str, slow: float, progress: bool | None) -> Path:
+def _retrieve(scratch: Path, known_hash: str, progress: bool | None, url: str, slow: float) -> Path:
     """Let pooch download one address, check the hash and move the file into place."""
     import pooch
 
@@ -199,6 +336,7 @@ class _Downloader(NamedTuple):
 
     slow: float
     progress: bool | None
+    title: str = "CIFAR-10"
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Write what the address sends to the output file."""
@@ -207,7 +345,7 @@ class _Downloader(NamedTuple):
         disable = None if self.progress is None else not self.progress
         with (
             open(output_file, "wb") as file,
-            tqdm(desc="CIFAR-10", unit="B", unit_scale=True, disable=disable) as bar,
+            tqdm(desc=self.title, unit="B", unit_scale=True, disable=disable) as bar,
         ):
             for chunk, total in _chunks(url, self.slow):
                 file.write(chunk)

@@ -14,7 +14,7 @@ from cs231n.data import pictures
 from cs231n.files.npz import Archive, open_npz
 from cs231n.files.safe_pickle import DataError, parse_pickle
 
-__all__ = ["Images", "class_words", "read_arrays", "read_test", "read_training", "read_validation"]
+__all__ = ["Images", "class_words", "read_excerpt", "read_test", "read_training", "read_validation"]
 
 SIDE = 64
 MAX_TABLE = 64 * 2**20  # bytes of a table; words.txt has 3 million
@@ -63,7 +63,17 @@ def read_test(root: Path, wnids: Sequence[str], dtype: np.dtype) -> Images:
     return _read_images(paths, dtype), labels
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> list[Any]:
+def read_excerpt(path: Path) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Return the images, labels and class names of ``imagenet_val_25.npz``, of its form."""
+    X, y, class_names = _read_arrays(path, ("X", "y", "label_map"))
+    if not (np.ndim(X) == 4 and np.shape(y) == (len(X),) and isinstance(class_names, dict)):
+        raise DataError(
+            f"{path}: expected images X (N, H, W, 3), labels y (N,) and a dict label_map"
+        )
+    return X, y, class_names
+
+
+def _read_arrays(path: Path, names: Sequence[str]) -> list[Any]:
     """Return the named members of an .npz file; an object array is read by the safe unpickler."""
     try:
         with open_npz("load_imagenet_val", path) as archive:

@@ -644,6 +644,32 @@ class TestTinyImagenet:
             data_utils.load_tiny_imagenet(root)
 
 
+@pytest.mark.parametrize("beside", ["site/datasets", "work/datasets", "work/cs231n/datasets"])
+@pytest.mark.parametrize("inside", ["", "/cifar-10-batches-py"])
+@pytest.mark.parametrize("named", ["cs231n/datasets", "./cs231n/../cs231n/datasets", "datasets"])
+def test_a_usual_place_stands_for_all_of_them(nowhere, named, inside, beside):
+    write_folder(nowhere / beside / "cifar-10-batches-py", np.random.default_rng(5))
+    Xtr, _, Xte, _ = data_utils.load_CIFAR10(named + inside)
+    assert (len(Xtr), len(Xte)) == (60, 12)
+    assert len(get_CIFAR10_data(named + inside, 3, 1, 1)["X_train"]) == 3
+    assert len(get_CIFAR10_data(3, 1, 1)["X_train"]) == 3
+
+
+def test_another_place_stands_for_itself(nowhere):
+    write_folder(nowhere / "work/datasets/cifar-10-batches-py", np.random.default_rng(5))
+    for named in ("data", "datasets/other", "cs231n", "cs231n/datasets/cifar-10-batches-py/x"):
+        with pytest.raises(FileNotFoundError, match="CIFAR-10 is not there"):
+            data_utils.load_CIFAR10(named)
+
+
+def test_the_named_place_comes_first(nowhere):
+    for place, seed in (("work/datasets", 5), ("work/cs231n/datasets", 6)):
+        write_folder(nowhere / place / "cifar-10-batches-py", np.random.default_rng(seed))
+    named = data_utils.load_CIFAR10("cs231n/datasets")[0]
+    other = data_utils.load_CIFAR10("datasets")[0]
+    assert not np.array_equal(named, other)
+
+
 class TestImagenetVal:
     @pytest.fixture
     def place(self, nowhere):

@@ -20,8 +20,17 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from cs231n.__main__ import main
+from cs231n.commands import download as download_command
 from cs231n.data import cifar10, download
-from cs231n.data_utils import DataError, DownloadError, download_cifar10, get_CIFAR10_data
+from cs231n.data_utils import (
+    DataError,
+    DownloadError,
+    download_cifar10,
+    download_imagenet_val,
+    get_CIFAR10_data,
+    load_imagenet_val,
+)
 
 FOLDER = "cifar-10-batches-py"
 NAMES = tuple(cifar10.MD5)
@@ -446,7 +455,7 @@ class TestTroubleOnTheWay:
         check_nothing_left(tmp_path / "data")
 
     def test_no_address_at_all(self, run):
-        with pytest.raises(DownloadError, match=r"put a cifar-10-python\.tar\.gz"):
+        with pytest.raises(DownloadError, match=r"put a file cifar-10-python\.tar\.gz"):
             run()
 
     def test_interruption_leaves_nothing(self, run, server, archive, monkeypatch, tmp_path):
@@ -616,6 +625,111 @@ class TestFolder:
                 text=True,
             ).stdout
             assert output == f"{root}:-m cs231n download some folder\n"
+
+    @pytest.mark.parametrize(
+        "script", ["datasets/get_datasets.sh", "cs231n/datasets/get_datasets.sh"]
+    )
+    def test_scripts_get_what_the_course_s_script_gets(self, tmp_path, script):
+        root = Path(__file__).resolve().parents[2]
+        fake = tmp_path / "python"
+        fake.write_text('#!/bin/sh\necho "$*"\n')
+        fake.chmod(0o755)
+        environment = {**os.environ, "PYTHON": str(fake)}
+        output = subprocess.check_output(["sh", root / script], env=environment, text=True)
+        assert output == "-m cs231n download --link cs231n/datasets --imagenet-val\n"
+
+
+class TestLink:
+    def batches(self, tmp_path, files):
+        """Write small batches into a folder."""
+        folder = tmp_path / "top/datasets" / FOLDER
+        folder.mkdir(parents=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return folder
+
+    def test_there_is_one_copy_in_two_places_that_move_together(self, tmp_path, files):
+        folder = self.batches(tmp_path, files)
+        place = download.link_cifar10(tmp_path / "top/cs231n/datasets", folder)
+        assert place == tmp_path / "top/cs231n/datasets" / FOLDER
+        assert (place / "data_batch_1").samefile(folder / "data_batch_1")
+        (tmp_path / "top").rename(tmp_path / "moved")
+        moved = tmp_path / "moved/cs231n/datasets"
+        # As torchvision reads it, and as notebooks name it.
+        assert (moved / FOLDER / "data_batch_1").read_bytes() == files["data_batch_1"]
+        assert len(get_CIFAR10_data(moved, 3, 1, 1)["X_train"]) == 3
+
+    def test_what_is_there_is_left_alone(self, tmp_path, files):
+        folder = self.batches(tmp_path, files)
+        (tmp_path / "own" / FOLDER).mkdir(parents=True)
+        (tmp_path / "own" / FOLDER / "mine").touch()
+        assert not download.link_cifar10(tmp_path / "own", folder).is_symlink()
+        assert (tmp_path / "own" / FOLDER / "mine").exists()
+        assert download.link_cifar10(folder.parent, folder) == folder
+        assert not folder.is_symlink()
+
+    def test_a_link_to_batches_that_are_gone_is_renewed(self, tmp_path, files):
+        folder = self.batches(tmp_path, files)
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / FOLDER).symlink_to(tmp_path / "gone")
+        assert (download.link_cifar10(tmp_path / "own", folder) / "test_batch").is_file()
+
+    def test_the_command_links_and_says_so(self, tmp_path, files, capsys, monkeypatch):
+        folder = self.batches(tmp_path, files)
+        monkeypatch.setattr(download_command.data_utils, "download_cifar10", lambda _: folder)
+        assert main(["download", "--link", str(tmp_path / "own")]) == 0
+        assert str(tmp_path / "own" / FOLDER) in capsys.readouterr().out
+        (tmp_path / "file").touch()
+        assert main(["download", "--link", str(tmp_path / "file" / "in")]) == 0
+        assert f"give torchvision the folder {folder.parent}" in capsys.readouterr().out
+
+
+class TestImagenetVal:
+    @pytest.fixture
+    def excerpt(self, tmp_path):
+        """Return the bytes of a small file of the right form."""
+        rng = np.random.default_rng(3)
+        arrays = {"X": rng.integers(0, 256, (4, 5, 5, 3), dtype=np.uint8), "y": np.arange(4)}
+        np.savez(tmp_path / "excerpt.npz", label_map={0: "tench"}, **arrays)
+        return (tmp_path / "excerpt.npz").read_bytes()
+
+    def test_downloads_what_the_loader_reads(self, server, excerpt, tmp_path, monkeypatch):
+        url = server.url("/a", sends(excerpt))
+        monkeypatch.setenv("CS231N_DATA", str(tmp_path / "data"))
+        path = download_imagenet_val(urls=[server.url("/none"), url], progress=False)
+        assert path == tmp_path / "data" / "imagenet_val_25.npz"
+        assert os.listdir(path.parent) == [path.name]
+        X, y, class_names = load_imagenet_val(num=3)
+        assert (X.shape, y.tolist(), class_names) == ((3, 5, 5, 3), [0, 1, 2], {0: "tench"})
+        assert download_imagenet_val(urls=[url]) == path
+        assert server.requests == ["/none", "/a"]
+
+    def test_a_damaged_file_is_replaced(self, server, excerpt, tmp_path):
+        (tmp_path / "imagenet_val_25.npz").write_bytes(excerpt[:-30])
+        path = download_imagenet_val(tmp_path, [server.url("/a", sends(excerpt))], False)
+        assert path.read_bytes() == excerpt
+
+    def test_anything_else_is_refused_and_leaves_nothing(self, server, excerpt, tmp_path):
+        np.savez(tmp_path / "other.npz", X=np.zeros(3), y=np.zeros(3), label_map=np.zeros(1))
+        np.savez(tmp_path / "evil.npz", X=np.zeros((1, 1, 1, 3)), y=[0], label_map=Evil())
+        for name in ("other.npz", "evil.npz"):
+            url = server.url("/a", sends((tmp_path / name).read_bytes()))
+            with pytest.raises(DownloadError, match="not the 25 images"):
+                download_imagenet_val(tmp_path / "data", [url], False)
+        for answer in (sends(b"<html>"), sends(excerpt, len(excerpt) + 1), not_found):
+            with pytest.raises(DownloadError, match="put a file imagenet_val_25"):
+                download_imagenet_val(tmp_path / "data", [server.url("/a", answer)], False)
+        assert os.listdir(tmp_path / "data") == []
+        assert not Evil.ran
+
+
+class Evil:
+    """What would run if it were unpickled."""
+
+    ran = False
+
+    def __reduce__(self):
+        return exec, (f"import {__name__}; {__name__}.Evil.ran = True",)
 
 
 def test_pooch_is_imported_only_for_a_download():

@@ -5,7 +5,17 @@ import pytest
 from cases import CONV_CASES, DTYPES, LAYOUTS
 from conftest import KERNELS, assert_close
 
-from cs231n.im2col import Window, col2im_indices, get_im2col_indices, im2col_indices
+from cs231n.im2col import (
+    Window,
+    col2im,
+    col2im_indices,
+    field_coords,
+    get_im2col_indices,
+    get_num_fields,
+    im2col_indices,
+    im2col_naive,
+)
+from cs231n.layers import conv_backward_naive, conv_forward_naive
 
 NEEDS_EXTENSION = pytest.mark.skipif(KERNELS == ["numpy"], reason="the extension is not built")
 
@@ -34,8 +44,19 @@ def col2im_compiled(cols, case):
     return col2im_cython(cols, *case.x, *case.w[2:], case.pad, case.stride)
 
 
+def im2col_by_fields(x, case):
+    """Return the columns position by position."""
+    return im2col_naive(x, *case.w[2:], padding=case.pad, stride=case.stride)
+
+
+def col2im_by_fields(cols, case):
+    """Return the images position by position."""
+    return col2im(cols, case.x, *case.w[2:], padding=case.pad, stride=case.stride)
+
+
 TWINS = {
     "numpy": (im2col_numpy, col2im_numpy),
+    "fields": (im2col_by_fields, col2im_by_fields),
     "cython": pytest.param((im2col_compiled, col2im_compiled), marks=NEEDS_EXTENSION),
 }
 twins = pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
@@ -185,3 +206,48 @@ def test_a_shape_that_is_no_batch_of_images_is_refused(shape):
         ValueError, match=r"im2col_indices: x has shape .*; expected \(N, C, H, W\)"
     ):
         im2col_indices(np.ones(shape), 1, 1)
+
+
+@conv_cases
+def test_fields_are_the_windows_row_by_row(case):
+    (_, _, H, W), (HH, WW), (OH, OW) = case.x, case.w[2:], case.out[2:]
+    sizes = HH, WW, case.pad, case.stride
+    assert get_num_fields(case.x, *sizes) == (OH, OW)
+    corners = [(i * case.stride, j * case.stride) for i in range(OH) for j in range(OW)]
+    assert list(field_coords(H, W, *sizes)) == [(i, i + HH, j, j + WW) for i, j in corners]
+
+
+def test_a_window_that_does_not_fit_has_no_fields():
+    # At the call, and not only when the first field is asked for.
+    with pytest.raises(ValueError, match="field_coords"):
+        field_coords(3, 3, 5, 5, 0, 1)
+    with pytest.raises(ValueError, match="get_num_fields"):
+        get_num_fields((1, 1, 3, 3), 5, 5, 0, 1)
+
+
+@NEEDS_EXTENSION
+@conv_cases
+def test_columns_of_six_axes_are_the_same_columns(case, rng):
+    from cs231n.im2col_cython import col2im_6d_cython
+
+    (N, C, H, W), (HH, WW), (OH, OW) = case.x, case.w[2:], case.out[2:]
+    axes = rng.standard_normal((C, HH, WW, N, OH, OW))
+    image = col2im_6d_cython(axes, N, C, H, W, HH, WW, case.pad, case.stride)
+    cols = axes.transpose(0, 1, 2, 4, 5, 3).reshape(C * HH * WW, OH * OW * N)
+    assert_close(image, col2im_numpy(cols, case))
+    with pytest.raises(ValueError, match="col2im_6d_cython: cols has shape"):
+        col2im_6d_cython(cols, N, C, H, W, HH, WW, case.pad, case.stride)
+
+
+@NEEDS_EXTENSION
+def test_the_course_s_fast_layers_get_their_gradient_by_six_axes(rng):
+    from cs231n.im2col_cython import col2im_6d_cython
+
+    w, dout = rng.standard_normal((4, 3, 3, 2)), rng.standard_normal((2, 4, 5, 4))
+    # As the fast_layers.py of public repositories computes dx.
+    columns = w.reshape(4, -1).T @ dout.transpose(1, 0, 2, 3).reshape(4, -1)
+    columns.shape = (3, 3, 2, 2, 5, 4)
+    dx = col2im_6d_cython(columns, 2, 3, 9, 6, 3, 2, 1, 2)
+    x = rng.standard_normal((2, 3, 9, 6))
+    _, cache = conv_forward_naive(x, w, np.zeros(4), {"stride": 2, "pad": 1})
+    assert_close(dx, conv_backward_naive(dout, cache)[0])

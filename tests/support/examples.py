@@ -211,6 +211,10 @@ COMPILED: dict[str, Callable[[], Arguments]] = {
     "im2col_cython.col2im_cython": lambda: {
         "cols": rng().standard_normal((18, 18)), "N": 2, "C": 3, "H": 6, "W": 5, **WINDOW,
     },
+    "im2col_cython.col2im_6d_cython": lambda: {
+        "cols": rng().standard_normal((3, 3, 2, 2, 3, 3)), "N": 2, "C": 3, "H": 6, "W": 5,
+        "HH": 3, "WW": 2, "pad": 1, "stride": 2,
+    },
 } if is_built("im2col_cython") else {}  # fmt: skip
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "augment.FlipAndShift": lambda: {"pad": 2, "mode": "zero", "rng": rng()},
@@ -310,6 +314,8 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
         "X", shape=(2, 3, 6, 4), self=Normalization(np.ones(3))
     ),
     "data.download.download_cifar10": lambda: {"folder": "/dev/null/x", "urls": []},
+    "data.download.download_imagenet_val": lambda: {"folder": "/dev/null/x", "urls": []},
+    "data.download.link_cifar10": lambda: {"folder": "/dev/null/x", "batches": "/dev/null"},
     "fast_layers.softmax_loss_fast": lambda: {**scores(), "label_smoothing": 0.1},
     "gradient_check.eval_numerical_gradient": lambda: {
         "f": np.sum, "x": np.ones((2, 2)), "verbose": False, "h": 1e-5,
@@ -331,6 +337,12 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "im2col.get_im2col_indices": lambda: {"x_shape": (2, 3, 6, 5), **WINDOW},
     "im2col.im2col_indices": partial(images, "x", **WINDOW),
     "im2col.col2im_indices": lambda: {
+        "cols": rng().standard_normal((18, 18)), "x_shape": (2, 3, 6, 5), **WINDOW,
+    },
+    "im2col.get_num_fields": lambda: {"x_shape": (2, 3, 6, 5), **WINDOW},
+    "im2col.field_coords": lambda: {"H": 6, "W": 5, **WINDOW},
+    "im2col.im2col_naive": partial(images, "x", **WINDOW),
+    "im2col.col2im": lambda: {
         "cols": rng().standard_normal((18, 18)), "x_shape": (2, 3, 6, 5), **WINDOW,
     },
     **COMPILED,

@@ -117,6 +117,42 @@ def test_the_fooling_image_fools_in_evaluation_mode(model, X):
         assert (fooling - X[:1]).norm() <= 101
 
 
+def test_the_fooling_image_fools_with_dropout_on_as_well(X):
+    torch.manual_seed(231)
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.Linear(192, 100),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(0.5),
+        torch.nn.Linear(100, 10),
+    ).train()
+    rates = []
+    for target in range(10):
+        seed = torch.random.get_rng_state()
+        fooling = make_fooling_image(X[:1], target, model)
+        assert torch.equal(torch.random.get_rng_state(), seed)
+        seen = model(fooling.repeat(500, 1, 1, 1)).argmax(dim=1)
+        rates.append((seen == target).float().mean().item())
+        assert model.eval()(fooling).argmax() == target
+        model.train()
+    assert np.mean(rates) > 0.95  # 0.52 on the border
+    assert min(rates) > 0.8
+
+
+def test_a_model_in_evaluation_mode_is_fooled_by_the_fewest_steps(model, X):
+    model.eval()
+    for target in range(10):
+        few = make_fooling_image(X[:1], target, model, 0.1)
+        steps = round(((few - X[:1]).norm() / 0.1).item())
+        assert (
+            steps == 0
+            or model(
+                make_fooling_image(X[:1], target, model, 0.1, max_iterations=max(steps - 1, 0))
+            ).argmax()
+            != target
+        )
+
+
 def test_steps_make_a_class_image(model):
     img = torch.zeros(1, *IMAGE)
     for _ in range(20):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ __all__ = [
     "load_data",
     "load_image_folder",
     "load_imagenet_val",
+    "load_models",
     "load_npz",
     "load_pickle",
     "load_tiny_imagenet",
@@ -406,6 +408,38 @@ def load_tiny_imagenet(
         "mean_image": mean_image,
     }
     return Dataset(arrays, [names[0] for names in words], normalization)
+
+
+def load_models(models_dir: PathLike) -> dict[str, Any]:
+    """Load what the pickles of a folder hold under 'model', as far as that is plain data.
+
+    Parameters
+    ----------
+    models_dir : path
+        Folder of pickled dicts with a field 'model'.
+
+    Returns
+    -------
+    dict
+        For each file that could be read, its name and its model: numbers, text, arrays, and lists
+        and dicts of them.  A pickled object of a class is none of these, and its file is left out
+        with a warning, for unpickling it would run whatever it says; `Network.load` reads the
+        files that `Network.save` writes.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If there is no such folder.
+    """
+    models = {}
+    for path in sorted(checks.path("load_models", "models_dir", models_dir).iterdir()):
+        try:
+            checks.regular_file("load_models", path)
+            with open(path, "rb") as file:
+                models[path.name] = load_pickle(file)["model"]
+        except (DataError, ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"load_models: {path} is left out ({error})", stacklevel=2)
+    return models
 
 
 def load_imagenet_val(num: int | None = None) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,7 @@ __all__ = [
     "SQUEEZENET_STD",
     "blur_image",
     "deprocess_image",
+    "image_from_url",
     "load_image",
     "preprocess_image",
 ]
@@ -148,6 +151,41 @@ def load_image(
     with pictures.quiet():
         picture = pictures.open_picture("load_image", path, size, max_pixels)
     return np.array(picture if size is None else _resize(str(path), picture, size, max_pixels))
+
+
+def image_from_url(url: str) -> np.ndarray:
+    """Load a picture from an address.
+
+    Parameters
+    ----------
+    url : str
+        Of http or https.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3)
+        As `load_image` returns it.
+
+    Raises
+    ------
+    ValueError
+        If this is no such address, or what it gives no picture of sensible size.
+    OSError
+        If nothing can be had from there.
+    """
+    from urllib.request import Request, urlopen
+
+    where = "image_from_url"
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise ValueError(f"{where}: url is {url!r}; expected an address http://... or https://...")
+    request = Request(url, headers={"User-Agent": "cs231n"})  # some servers refuse Python's own
+    with urlopen(request, timeout=30) as answer:
+        content = answer.read(pictures.MAX_BYTES + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture"
+        path.write_bytes(content)
+        with pictures.quiet():
+            return np.array(pictures.open_picture(where, path))
 
 
 def _channels_last(where: str, img: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@
 read.  A sandwich takes x, then the weights of all its stages in order, then their options in order;
 its backward pass returns dx and the gradients of the weights in the same order.
 
-The fast layers are used; a convolution or a batch normalisation of images applies the relu that
-follows it while it stores its results.  Everything in `cs231n.layers` and `cs231n.fast_layers` can
-be imported from here as well.
+The fast layers are used, unless ``backend("reference")`` selects those of `cs231n.layers`.  A
+convolution or a batch normalisation of images applies the relu that follows it while it stores its
+results.  Everything in `cs231n.layers` and `cs231n.fast_layers` can be imported from here as well.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cs231n.core import checks
 
 # Notebooks expect all layers here too.
 from cs231n.fast_layers import *  # noqa: F403
+from cs231n.kernels.backend import REFERENCE, backend
 from cs231n.layers import *  # noqa: F403
 
 _OWN = [
@@ -81,19 +82,51 @@ class Stage(NamedTuple):
     weights: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
+    def run(self, x: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, Any]:
+        """Return out and the cache, by the layer or by the reference, whichever is selected."""
+        first, *others = self._passes("forward")
+        x, cache = first(x, *values)
+        if not others:
+            return x, cache
+        caches = [cache]
+        for function in others:
+            x, cache = function(x)
+            caches.append(cache)
+        return x, tuple(caches)
+
     def gradients(
         self, dout: np.ndarray, cache: Any, need_dx: bool = True
     ) -> tuple[Any, tuple[np.ndarray, ...]]:
         """Return dx and the gradients of the weights; dx may be None where it is not needed."""
-        skips = not need_dx and _can_skip_dx(self.backward)
-        result = self.backward(dout, cache, need_dx=False) if skips else self.backward(dout, cache)
+        backward, *others = self._passes("backward")
+        if others:
+            cache, *caches = cache
+            for function, other in zip(others[::-1], caches[::-1]):
+                dout = function(dout, other)
+        skips = not need_dx and _can_skip_dx(backward)
+        result = backward(dout, cache, need_dx=False) if skips else backward(dout, cache)
         return (result[0], tuple(result[1:])) if self.weights else (result, ())
+
+    def _passes(self, direction: str) -> list[Callable[..., Any]]:
+        """Return the function of a direction, or those of `layers` where these are selected."""
+        if backend() == REFERENCE and self.forward in _REFERENCES:
+            names = (name.format(direction) for name in _REFERENCES[self.forward])
+            return [getattr(layers, name) for name in names]
+        return [self.forward if direction == "forward" else self.backward]
 
 
 @functools.cache
 def _can_skip_dx(backward: Callable[..., Any]) -> bool:
     """Tell whether a backward pass takes need_dx, as the ones do whose dx is costly."""
     return "need_dx" in inspect.signature(backward).parameters
+
+
+def softmax_loss_selected(
+    x: np.ndarray, y: np.ndarray, label_smoothing: float
+) -> tuple[float, np.ndarray]:
+    """Compute the softmax loss, by the reference where that is selected."""
+    selected = layers.softmax_loss if backend() == REFERENCE else fast_layers.softmax_loss_fast
+    return selected(x, y, label_smoothing) if label_smoothing else selected(x, y)
 
 
 class SandwichCache(tuple[Any, ...]):
@@ -196,7 +229,7 @@ def forward_through(
     """Run the stages one after another on their weights and options; return out and caches."""
     caches = []
     for stage, values in zip(stages, arguments):
-        x, cache = stage.forward(x, *values)
+        x, cache = stage.run(x, values)
         caches.append(cache)
     return x, tuple(caches)
 
@@ -402,6 +435,23 @@ SPATIAL_GROUPNORM = Stage(
 # each, and the layers' names.
 _FUSED: dict[Stage, tuple[Callable[..., Any], tuple[str, ...]]] = {
     CONV_RELU: (fast_layers.FastConvReluCache, ("conv", "relu"))
+}
+
+# The names in `layers` of what a stage does, with a gap for the direction.
+_REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
+    AFFINE.forward: ("affine_{}",),
+    RELU.forward: ("relu_{}",),
+    BATCHNORM.forward: ("batchnorm_{}",),
+    LAYERNORM.forward: ("layernorm_{}",),
+    DROPOUT.forward: ("dropout_{}",),
+    CONV.forward: ("conv_{}_naive",),
+    CONV_RELU.forward: ("conv_{}_naive", "relu_{}"),
+    POOL.forward: ("max_pool_{}_naive",),
+    GLOBAL_AVG_POOL.forward: ("global_avg_pool_{}",),
+    GLOBAL_MAX_POOL.forward: ("global_max_pool_{}",),
+    SPATIAL_BATCHNORM.forward: ("spatial_batchnorm_{}",),
+    SPATIAL_BATCHNORM_RELU.forward: ("spatial_batchnorm_{}", "relu_{}"),
+    SPATIAL_GROUPNORM.forward: ("spatial_groupnorm_{}",),
 }
 
 affine_bn_relu_forward, affine_bn_relu_backward = sandwich(AFFINE, BATCHNORM, RELU)

@@ -137,6 +137,7 @@ SIGNATURES = {
         "load_pickle": "f",
         "load_tiny_imagenet": "path, dtype=np.float32, subtract_mean=True",
         "load_imagenet_val": "num=None",
+        "load_models": "models_dir",
     },
     "gradient_check": {
         "eval_numerical_gradient": "f, x, verbose=True, h=0.00001",
@@ -150,6 +151,7 @@ SIGNATURES = {
         "blur_image": "X",
         "preprocess_image": "img",
         "deprocess_image": "img, rescale=False",
+        "image_from_url": "url",
         "load_image": "filename, size=None",
     },
     "vis_utils": {

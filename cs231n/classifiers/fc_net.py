@@ -6,6 +6,7 @@ Notebooks star-import this module and nothing else, so all of `cs231n.layers` an
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from cs231n.core import checks
 # Notebooks star-import this module and expect all layers.
 from cs231n.layer_utils import *  # noqa: F403
 from cs231n.layer_utils import AFFINE, BATCHNORM, DROPOUT, LAYERNORM, RELU
+
+_told = False  # that dropout= alone has two readings
 
 # As in `cs231n.layer_utils`.
 globals()["__all__"] = ["FullyConnectedNet", "TwoLayerNet", *vars(layer_utils)["__all__"]]
@@ -187,6 +190,7 @@ def _keep_ratio(
 ) -> float:
     """Return the probability of keeping a unit from the three spellings of the argument."""
     where = "FullyConnectedNet"
+    dropout_keep_ratio, dropout = _one(dropout_keep_ratio), _one(dropout)
     if dropout is None:
         return checks.number(where, "dropout_keep_ratio", dropout_keep_ratio, 0, 1, low_open=True)
     if dropout_keep_ratio != 1:
@@ -198,5 +202,25 @@ def _keep_ratio(
     if value == 0:
         return 1.0
     if use_batchnorm is None:
+        if value != 1:
+            _tell_of_both_readings(value)
         return value
     return checks.number(where, "1 - dropout", 1 - value, 0, 1, low_open=True)
+
+
+def _one(ratio: Any) -> Any:
+    """Return 1 for what `np.arange` and the like make of it."""
+    return 1.0 if isinstance(ratio, float) and 1 < ratio < 1 + 1e-12 else ratio
+
+
+def _tell_of_both_readings(value: float) -> None:
+    """Warn, once, that dropout= alone has meant two things."""
+    global _told
+    if not _told:
+        _told = True
+        warnings.warn(
+            f"FullyConnectedNet: dropout={value} alone is read as the probability of keeping a"
+            f" unit, as in 2018 and later: dropout_keep_ratio={value}. Notebooks of 2016 and 2017"
+            f" mean that of dropping it: dropout_keep_ratio={1 - value:g}",
+            stacklevel=4,
+        )

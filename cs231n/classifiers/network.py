@@ -12,10 +12,14 @@ import numpy as np
 from cs231n.classifiers import summary
 from cs231n.classifiers.layer import Layer
 from cs231n.core import checks
-from cs231n.fast_layers import softmax_loss_fast
 from cs231n.files import storage
 from cs231n.kernels import fast_optim
-from cs231n.layer_utils import Stage, backward_through, forward_through
+from cs231n.layer_utils import (
+    Stage,
+    backward_through,
+    forward_through,
+    softmax_loss_selected,
+)
 
 __all__ = ["Network"]
 
@@ -108,7 +112,7 @@ class Network:
         scores, caches = self.forward(X, "test" if y is None else "train")
         if y is None:
             return scores
-        loss, dscores = softmax_loss_fast(scores, y, self.label_smoothing)
+        loss, dscores = softmax_loss_selected(scores, y, self.label_smoothing)
         dx, grads = self.backward(dscores, caches, need_dx)
         for name, strength in self.l2_strengths().items():
             weight = self.params[name]

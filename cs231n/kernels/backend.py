@@ -16,7 +16,7 @@ from types import ModuleType
 from cs231n.core import checks
 from cs231n.kernels import numpy_kernels
 
-__all__ = ["BUILD_HINT", "available", "backend", "kernels", "select"]
+__all__ = ["BUILD_HINT", "REFERENCE", "available", "backend", "kernels", "select"]
 
 BUILD_HINT = (
     "cs231n: the compiled extension is missing, NumPy does its work more slowly."
@@ -34,6 +34,7 @@ def _import_compiled() -> ModuleType | None:
         return None
 
 
+REFERENCE = "reference"  # with which networks run on the functions of `cs231n.layers`
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # whose kernels an extension may hold
 _COMPILED = _import_compiled()
 _selected = "numpy"
@@ -50,7 +51,9 @@ def select(name: str) -> str:
     Parameters
     ----------
     name : str
-        One of `available`, or 'auto' for the fastest.
+        One of `available`, or 'auto' for the fastest.  With 'reference' networks and sandwiches
+        run on the functions that `cs231n.layers` holds at the time of each call, so that a change
+        to one of them changes the networks; the fast layers themselves then use NumPy.
 
     Returns
     -------
@@ -67,22 +70,42 @@ def select(name: str) -> str:
     global _selected
     if _COMPILED is None and isinstance(name, str) and name in INSTRUCTION_SETS:
         raise ImportError(f"{BUILD_HINT}; found no kernels {name!r}")
-    checks.choice("backend.select", "name", name, ("auto", *available()))
+    checks.choice("backend.select", "name", name, ("auto", *available(), REFERENCE))
     previous = _selected
     _selected = available()[0] if name == "auto" else name
-    if _COMPILED is not None and _selected != "numpy":
+    if _COMPILED is not None and _selected not in ("numpy", REFERENCE):
         _COMPILED.select(_selected)
     return previous
 
 
-def backend() -> str:
-    """Return the name of the kernels in use: an instruction set, or 'numpy'."""
+def backend(name: str | None = None) -> str:
+    """Tell which kernels are in use, or choose others.
+
+    Parameters
+    ----------
+    name : str, optional
+        As for `select`: 'reference' lets networks run on `cs231n.layers`, 'auto' on the fastest
+        kernels.
+
+    Returns
+    -------
+    name : str
+        The kernels now in use: an instruction set, 'numpy' or 'reference'.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As `select`.
+    """
+    if name is not None:
+        select(name)
     return _selected
 
 
 def kernels() -> ModuleType:
     """Return the module of the kernels in use."""
-    return numpy_kernels if _selected == "numpy" or _COMPILED is None else _COMPILED
+    in_numpy = _COMPILED is None or _selected in ("numpy", REFERENCE)
+    return numpy_kernels if in_numpy else _COMPILED  # type: ignore[return-value]
 
 
 select(os.environ.get("CS231N_BACKEND", "auto"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from networks import assert_gradients_are_numeric, batch_of, slope_along
 
-from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet, fc_net
 
 FC = {"input_dim": 12, "num_classes": 5, "weight_scale": 0.3}
 CONV = {"input_dim": (3, 6, 5), "num_filters": 4, "filter_size": 3, "hidden_dim": 7}
@@ -754,3 +754,24 @@ def test_pickled_objects_are_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
         TwoLayerNet(12, 7, 5).load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["dropout_keep_ratio", "dropout"])
+def test_a_ratio_that_rounding_took_past_one_is_one(name):
+    ratio = float(np.arange(0.1, 1.05, 0.3)[-1])
+    assert ratio > 1
+    assert not FullyConnectedNet([5], **{name: ratio}).use_dropout
+    with pytest.raises(ValueError, match=name):
+        FullyConnectedNet([5], **{name: 1.001})
+
+
+def test_dropout_alone_warns_once_of_its_two_readings(monkeypatch):
+    monkeypatch.setattr(fc_net, "_told", False)
+    for clear in (0, 1):
+        FullyConnectedNet([5], dropout=clear)
+    FullyConnectedNet([5], dropout=0.25, use_batchnorm=True)
+    both = r"dropout_keep_ratio=0\.25.*dropout_keep_ratio=0\.75"
+    with pytest.warns(UserWarning, match=both) as warned:
+        kept = [FullyConnectedNet([5], dropout=p).dropout_param["p"] for p in (0.25, 0.5)]
+    assert [warning.filename for warning in warned] == [__file__]
+    assert kept == [0.25, 0.5]

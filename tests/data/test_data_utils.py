@@ -670,6 +670,19 @@ def test_the_named_place_comes_first(nowhere):
     assert not np.array_equal(named, other)
 
 
+def test_models_are_loaded_where_they_are_data(tmp_path, rng):
+    params = {"W1": rng.integers(0, 9, (3, 2), dtype=np.uint8)}
+    (tmp_path / "a").write_bytes(pickle.dumps({"model": params}, 4))
+    (tmp_path / "README.txt").write_text("none")
+    (tmp_path / "evil").write_bytes(pickle.dumps({"model": Payload(os.system, "exit 1")}))
+    (tmp_path / "list").write_bytes(pickle.dumps([1]))
+    with pytest.warns(UserWarning, match="load_models: .* is left out") as warned:
+        models = data_utils.load_models(tmp_path)
+    assert [Path(str(w.message).split()[1]).name for w in warned] == ["README.txt", "evil", "list"]
+    assert list(models) == ["a"]
+    np.testing.assert_array_equal(models["a"]["W1"], params["W1"], strict=True)
+
+
 class TestImagenetVal:
     @pytest.fixture
     def place(self, nowhere):

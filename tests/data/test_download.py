@@ -31,6 +31,7 @@ from cs231n.data_utils import (
     get_CIFAR10_data,
     load_imagenet_val,
 )
+from cs231n.image_utils import image_from_url, load_image
 
 FOLDER = "cifar-10-batches-py"
 NAMES = tuple(cifar10.MD5)
@@ -721,6 +722,26 @@ class TestImagenetVal:
                 download_imagenet_val(tmp_path / "data", [server.url("/a", answer)], False)
         assert os.listdir(tmp_path / "data") == []
         assert not Evil.ran
+
+
+class TestImageFromUrl:
+    def test_gives_the_picture(self, server):
+        picture = Path(__file__).resolve().parents[2] / "notebooks/kitten.jpg"
+        url = server.url("/kitten", sends(picture.read_bytes()))
+        np.testing.assert_array_equal(image_from_url(url), load_image(picture), strict=True)
+
+    def test_gives_nothing_else(self, server, tmp_path, monkeypatch):
+        (tmp_path / "secret.png").write_bytes(b"secret")
+        for url in (f"file://{tmp_path}/secret.png", str(tmp_path / "secret.png"), 3):
+            with pytest.raises(ValueError, match="image_from_url: url is"):
+                image_from_url(url)
+        with pytest.raises(ValueError, match=r"image_from_url: .* is not a whole picture"):
+            image_from_url(server.url("/text", sends(b"<html>")))
+        with pytest.raises(OSError, match="404"):
+            image_from_url(server.url("/none"))
+        monkeypatch.setattr("cs231n.data.pictures.MAX_BYTES", 100)
+        with pytest.raises(ValueError, match="more than 100 bytes"):
+            image_from_url(server.url("/large", sends(bytes(1000))))
 
 
 class Evil:

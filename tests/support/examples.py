@@ -82,7 +82,8 @@ def public_functions(internal: Iterable[str] = INTERNAL) -> dict[str, Callable[.
     found = {}
     for module in pkgutil.walk_packages(cs231n.__path__, "cs231n."):
         home = module.name.removeprefix("cs231n.")
-        if module.ispkg or home.startswith("_") or home == "setup":
+        # Importing the build script would build, and relaid registers names for good.
+        if module.ispkg or home.startswith("_") or home in ("setup", "relaid"):
             continue
         names = importlib.import_module(module.name).__all__
         for name in names:
@@ -264,6 +265,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     },
     "data_utils.load_CIFAR10": lambda: {"ROOT": PATH},
     "data_utils.load_CIFAR_batch": lambda: {"filename": PATH},
+    "data_utils.load_models": lambda: {"models_dir": PATH},
     "data_utils.load_imagenet_val": lambda: {"num": 3},
     "data_utils.load_tiny_imagenet": lambda: {"path": PATH, "dtype": np.float32},
     "data_utils.standardize": lambda: {
@@ -348,6 +350,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     **COMPILED,
     "image_utils.blur_image": partial(images, "X"),
     "image_utils.deprocess_image": partial(images, "img", shape=(6, 5, 3)),
+    "image_utils.image_from_url": lambda: {"url": PATH},
     "image_utils.load_image": lambda: {"filename": PATH, "size": 8},
     "image_utils.preprocess_image": partial(images, "img", shape=(6, 5, 3)),
     "checking.check_layer.check_layer": lambda: {

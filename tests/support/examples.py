@@ -50,6 +50,7 @@ INTERNAL = {
     "checking.search": "called by check_layer",
     "checking.slopes": "called by check_layer",
     "checking.counterparts": "called by torch_bridge with layers of a network",
+    "image_utils.image_from_url": "needs a server, tested in test_download",
     "checking.rel_error": "any numbers, as notebooks call it",
     "classifiers.summary": "called by Network",
     "files.lock": "called by checkpoint",
@@ -350,7 +351,6 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     **COMPILED,
     "image_utils.blur_image": partial(images, "X"),
     "image_utils.deprocess_image": partial(images, "img", shape=(6, 5, 3)),
-    "image_utils.image_from_url": lambda: {"url": PATH},
     "image_utils.load_image": lambda: {"filename": PATH, "size": 8},
     "image_utils.preprocess_image": partial(images, "img", shape=(6, 5, 3)),
     "checking.check_layer.check_layer": lambda: {

@@ -180,7 +180,8 @@ def public_modules():
     """Return the modules that can be imported and whose names have no underscore."""
     found = pkgutil.walk_packages(cs231n.__path__, "cs231n.")
     names = [module.name for module in found if not module.ispkg]
-    hidden = ("._", ".setup")  # importing the build script would build
+    # Importing the build script would build, and the other one registers names for good.
+    hidden = ("._", ".setup", ".relaid")
     return [name for name in names if not any(part in name for part in hidden)]
 
 

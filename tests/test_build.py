@@ -1,11 +1,17 @@
-"""What `setup.py` says where a build cannot work: one line, and nothing of a traceback."""
+"""What `setup.py` says where a build cannot work: one line, and nothing of a traceback.
 
+And that what it installs is found from everywhere.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import cs231n
 
 TOP = Path(__file__).resolve().parents[1]
 
@@ -64,3 +70,20 @@ def test_the_setup_of_another_project_is_not_run(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n')
     (tmp_path / "README.md").write_text("Other\n")
     assert "is not the project that cs231n/ belongs to" in refused(build(tmp_path / "cs231n"))
+
+
+def test_a_folder_of_data_with_the_name_of_the_package_does_not_hide_it(tmp_path):
+    # Of an editable installation too, which is what continuous integration runs this in.
+    (tmp_path / "cs231n" / "datasets").mkdir(parents=True)
+    environment = {**os.environ, "CS231N_BACKEND": "auto"}
+    result = subprocess.run(
+        [sys.executable, "-m", "cs231n", "--version"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.returncode, result.stdout) == (0, f"cs231n {cs231n.__version__}\n"), (
+        result.stderr
+    )

@@ -1,24 +1,34 @@
 """Convolution and pooling at speed: the same functions as in `cs231n.layers`, and the same results.
 
-This module checks, allocates and dispatches; the arithmetic is in the kernels that
-`cs231n.kernels.backend` chooses.  The letters of the shapes are explained in `cs231n.layers`.
+This module allocates and dispatches; the checks are in `cs231n.core.contract`, the arithmetic is in
+the kernels that `cs231n.kernels.backend` chooses.  The letters of the shapes, and what is raised
+when, are explained in `cs231n.layers`.  A cache may keep more than the entries that it unpacks to,
+but a backward pass needs those only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cs231n.core import checks
-from cs231n.core.checks import keep_dtype
-from cs231n.im2col import Window
+from cs231n.core.contract import backward, forward
+from cs231n.core.window import Window
 from cs231n.kernels import numpy_kernels, workspace
 from cs231n.kernels.backend import backend, kernels
 from cs231n.kernels.threads import get_num_threads, set_num_threads
+from cs231n.layers import (
+    AffineCache,
+    Array,
+    ConvCache,
+    Gradients,
+    GradientsOrNone,
+    MaxPoolCache,
+    Options,
+)
 
 __all__ = [
     "affine_backward_fast",
@@ -56,97 +66,39 @@ __all__ = [
 ]
 
 
-class FastConvCache(NamedTuple):
-    """x (N, C, H, W), w (F, C, HH, WW), b (F,), window (HH, WW, stride, pad)."""
-
-    x: np.ndarray
-    w: np.ndarray
-    b: np.ndarray
-    window: Window
+class FastConvCache(ConvCache):
+    """x (N, C, H, W), w (F, C, HH, WW), b (F,), conv_param."""
 
 
+@forward(x="N C H W", w="F C HH WW", b="F")
 def conv_forward_fast(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray, conv_param: Mapping[str, Any]
-) -> tuple[np.ndarray, FastConvCache]:
-    """Compute the forward pass of a convolutional layer, fast.
+    x: Array, w: Array, b: Array, conv_param: Options
+) -> tuple[Array, FastConvCache]:
+    """Compute the forward pass of a convolution; see `cs231n.layers.conv_forward_naive`.
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, C, H, W)
-        Images.
-    w : ndarray of shape (F, C, HH, WW)
-        Filters.
-    b : ndarray of shape (F,)
-        Biases.
-    conv_param : dict
-        'stride' and 'pad', as for `cs231n.layers.conv_forward_naive`.
-
-    Returns
-    -------
-    out : ndarray of shape (N, F, OH, OW)
-        ``OH = floor((H + 2 * pad - HH) / stride) + 1``, OW likewise.
-    cache : FastConvCache
-        What `conv_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the shapes do not fit together, the filter does not fit into the padded image, or an
-        option is missing or wrong.
+    x (N, C, H, W), w (F, C, HH, WW), b (F,) -> out (N, F, OH, OW), cache
     """
-    return _conv_forward("conv_forward_fast", x, w, b, conv_param)
+    return _conv_forward(x, w, b, conv_param)
 
 
 def _conv_forward(
-    where: str,
-    x: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray,
-    conv_param: Mapping[str, Any],
-    relu: bool = False,
-) -> tuple[np.ndarray, FastConvCache]:
+    x: Array, w: Array, b: Array, conv_param: Options, relu: bool = False
+) -> tuple[Array, FastConvCache]:
     """Compute a convolution, with the relu applied if asked for."""
-    x, w, b = checks.float_arrays(where, x=x, w=w, b=b)
-    sizes = checks.shapes(where, x=(x, "N C H W"), w=(w, "F C HH WW"), b=(b, "F"))
-    window = Window.for_conv(where, w, conv_param)
-    OH, OW = window.output_size(where, sizes["H"], sizes["W"])
-    dtype = np.result_type(x, w, b)
-    out = workspace.empty((sizes["N"], sizes["F"], OH, OW), dtype)
+    window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
+    out = workspace.empty((len(x), len(w), *window.over(x)), dtype)
     _kernels(x, w, out).conv_forward(*_contiguous(dtype, x, w, b), out, window, relu)
-    return out, FastConvCache(x, w, b, window)
+    return out, FastConvCache(x, w, b, dict(conv_param))
 
 
-def conv_backward_fast(
-    dout: np.ndarray, cache: FastConvCache, need_dx: bool = True
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Back-propagate through a convolutional layer, fast.
+@backward(FastConvCache, x="N C H W", w="F C HH WW", b="F")
+def conv_backward_fast(dout: Array, cache: FastConvCache, need_dx: bool = True) -> GradientsOrNone:
+    """Back-propagate through a convolution; see `cs231n.layers.conv_backward_naive`.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, F, OH, OW)
-        Upstream gradient.
-    cache : FastConvCache
-        From `conv_forward_fast`.
-    need_dx : bool
-        Whether to compute dx; a network's first layer can do without.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, C, H, W), or None if not needed
-    dw : ndarray of shape (F, C, HH, WW)
-    db : ndarray of shape (F,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW), db (F,)
     """
-    where = "conv_backward_fast"
-    x, w, b, window = checks.cache(where, cache, FastConvCache)
-    OH, OW = window.output_size(where, *x.shape[2:])
-    dout = checks.upstream(where, dout, (len(x), len(w), OH, OW))
-    dtype = np.result_type(x, w, b)
-
+    x, w, b, conv_param = cache
+    window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     images, filters, dout = _contiguous(dtype, x, w, dout)
     kernels = _kernels(x, w, dout)
     dw, db = workspace.empty(w.shape, dtype), np.empty(len(w), dtype)
@@ -155,163 +107,102 @@ def conv_backward_fast(
     if need_dx:
         dx = workspace.empty(x.shape, dtype)
         kernels.conv_dx(filters, dout, dx, window)
-        dx = keep_dtype(dx, x)
-    return dx, keep_dtype(dw, w), keep_dtype(db, b)
+    return dx, dw, db
 
 
-class FastMaxPoolCache(NamedTuple):
-    """argmax (N, C, OH, OW) offset in the window; shape and dtype of x; window."""
+class FastMaxPoolCache(MaxPoolCache):
+    """x (N, C, H, W), pool_param.
 
-    argmax: np.ndarray
-    shape: tuple[int, int, int, int]
-    dtype: np.dtype
-    window: Window
-
-
-def max_pool_forward_fast(
-    x: np.ndarray, pool_param: Mapping[str, Any]
-) -> tuple[np.ndarray, FastMaxPoolCache]:
-    """Compute the forward pass of a max pooling layer, fast.
-
-    Parameters
-    ----------
-    x : ndarray of shape (N, C, H, W)
-        Images.
-    pool_param : dict
-        'pool_height', 'pool_width' and 'stride', as for `cs231n.layers.max_pool_forward_naive`.
-
-    Returns
-    -------
-    out : ndarray of shape (N, C, OH, OW)
-        The largest pixel of each window; ``OH = floor((H - HH) / stride) + 1``, OW likewise.
-    cache : FastMaxPoolCache
-        What `max_pool_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If x does not have four axes, the window does not fit, or an option is missing or wrong.
+    The forward pass leaves the places of the largest pixels in `argmax`, of which the two entries
+    know nothing: a cache that was made from these has none, and the places are found again.
     """
-    where = "max_pool_forward_fast"
-    (x,) = checks.float_arrays(where, x=x)
-    N, C, H, W = checks.shapes(where, x=(x, "N C H W")).values()
-    window = Window.for_pool(where, pool_param)
-    OH, OW = window.output_size(where, H, W)
 
+    argmax: Array | None = None
+
+
+@forward(x="N C H W")
+def max_pool_forward_fast(x: Array, pool_param: Options) -> tuple[Array, FastMaxPoolCache]:
+    """Compute the forward pass of max pooling; see `cs231n.layers.max_pool_forward_naive`.
+
+    x (N, C, H, W) -> out (N, C, OH, OW), cache
+    """
+    out, argmax = _max_pool(x, Window.for_pool(pool_param))
+    argmax.flags.writeable = False
+    cache = FastMaxPoolCache(x, dict(pool_param))
+    cache.argmax = argmax
+    return out, cache
+
+
+def _max_pool(x: Array, window: Window) -> tuple[Array, Array]:
+    """Return the largest pixel of each window of x (N, C, H, W), and its place."""
+    N, C, H, W = x.shape
     (planes,) = _contiguous(x.dtype, x.reshape(N * C, H, W))
-    out = workspace.empty((N * C, OH, OW), x.dtype)
-    # Four places need no more than a byte, and a byte a window is less to write and to read.
-    argmax = workspace.empty(out.shape, np.uint8 if window == (2, 2, 2, 0) else np.intc)
+    out = workspace.empty((N * C, *window.over(x)), x.dtype)
+    argmax = workspace.empty(out.shape, _place_dtype(window))
     _kernels(planes, out).max_pool_forward(planes, out, argmax, window)
-    cache = FastMaxPoolCache(argmax.reshape(N, C, OH, OW), x.shape, x.dtype, window)
-    return out.reshape(N, C, OH, OW), cache
+    shape = N, C, *out.shape[1:]
+    return out.reshape(shape), argmax.reshape(shape)
 
 
-def max_pool_backward_fast(dout: np.ndarray, cache: FastMaxPoolCache) -> np.ndarray:
-    """Back-propagate through a max pooling layer, fast.
+def _place_dtype(window: Window) -> type:
+    """Return the dtype of places: four need no more than a byte, and a byte is less to move."""
+    return np.uint8 if window == (2, 2, 2, 0) else np.intc
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, C, OH, OW)
-        Upstream gradient.
-    cache : FastMaxPoolCache
-        From `max_pool_forward_fast`.
 
-    Returns
-    -------
-    dx : ndarray of shape (N, C, H, W)
-        The gradient goes to the largest pixel of each window, to the first one of a tie.
+@backward(FastMaxPoolCache, x="N C H W")
+def max_pool_backward_fast(dout: Array, cache: FastMaxPoolCache) -> Array:
+    """Back-propagate through max pooling; see `cs231n.layers.max_pool_backward_naive`.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, C, OH, OW) -> dx (N, C, H, W)
     """
-    where = "max_pool_backward_fast"
-    argmax, shape, dtype, window = checks.cache(where, cache, FastMaxPoolCache)
-    dout = checks.upstream(where, dout, argmax.shape)
-    planes = (shape[0] * shape[1], *argmax.shape[2:])
+    x, window, argmax = cache.x, Window.for_pool(cache.pool_param), cache.argmax
+    N, C, H, W = x.shape
+    if argmax is None or not _are_places(argmax, dout, window, W):
+        _, argmax = _max_pool(x, window)
+    planes = N * C, *dout.shape[2:]
+    douts, places = _contiguous(x.dtype, dout.reshape(planes))[0], argmax.reshape(planes)
+    dx = workspace.empty((N * C, H, W), x.dtype)
+    _kernels(douts, dx).max_pool_backward(douts, places, dx, window)
+    return dx.reshape(x.shape)
 
-    (douts,) = _contiguous(dtype, dout.reshape(planes))
-    dx = workspace.empty((planes[0], *shape[2:]), dtype)
-    _kernels(douts, dx).max_pool_backward(douts, argmax.reshape(planes), dx, window)
-    return dx.reshape(shape)
+
+def _are_places(argmax: Any, dout: Array, window: Window, W: int) -> bool:
+    """Tell whether an array that a cache carries can be the places of the largest pixels."""
+    dtype = _place_dtype(window)
+    if type(argmax) is not np.ndarray or argmax.dtype != dtype or argmax.shape != dout.shape:
+        return False
+    count = 4 if dtype is np.uint8 else (window.HH - 1) * W + window.WW
+    return not argmax.size or bool(0 <= argmax.min() and argmax.max() < count)
 
 
-class FastAffineCache(NamedTuple):
+class FastAffineCache(AffineCache):
     """x (N, d1, ..., dk), w (D, M), b (M,)."""
 
-    x: np.ndarray
-    w: np.ndarray
-    b: np.ndarray
 
+@forward(x="N D...", w="D M", b="M")
+def affine_forward_fast(x: Array, w: Array, b: Array) -> tuple[Array, FastAffineCache]:
+    """Compute the forward pass of an affine layer; see `cs231n.layers.affine_forward`.
 
-def affine_forward_fast(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray
-) -> tuple[np.ndarray, FastAffineCache]:
-    """Compute the forward pass of an affine layer, into memory that is used again.
-
-    Parameters
-    ----------
-    x : ndarray of shape (N, d1, ..., dk)
-        Input; each sample is flattened to a row of D numbers.
-    w : ndarray of shape (D, M)
-        Weights.
-    b : ndarray of shape (M,)
-        Biases.
-
-    Returns
-    -------
-    out : ndarray of shape (N, M)
-    cache : FastAffineCache
-        What `affine_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the shapes do not fit together.
+    x (N, d1, ..., dk), w (D, M), b (M,) -> out (N, M), cache
     """
-    where = "affine_forward_fast"
-    x, w, b = checks.float_arrays(where, x=x, w=w, b=b)
-    checks.shapes(where, x=(x, "N ..."), w=(w, "D M"), b=(b, "M"))
-    rows = checks.rows(where, x, w)
-    dtype = np.result_type(x, w, b)
+    dtype = _common(x, w, b)
     out = workspace.empty((len(x), w.shape[1]), dtype)
-    rows, weights, biases = _aligned(dtype, rows, w, b)
-    _kernels(rows, out).product(rows, weights, out, np.ascontiguousarray(biases))
+    rows, weights = _aligned(dtype, x.reshape(len(x), len(w)), w)
+    _kernels(rows, out).product(rows, weights, out, *_contiguous(dtype, b))
     return out, FastAffineCache(x, w, b)
 
 
+@backward(FastAffineCache, x="N D...", w="D M", b="M")
 def affine_backward_fast(
-    dout: np.ndarray, cache: FastAffineCache, need_dx: bool = True
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Back-propagate through an affine layer, into memory that is used again.
+    dout: Array, cache: FastAffineCache, need_dx: bool = True
+) -> GradientsOrNone:
+    """Back-propagate through an affine layer; see `cs231n.layers.affine_backward`.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, M)
-        Upstream gradient.
-    cache : FastAffineCache
-        From `affine_forward_fast`.
-    need_dx : bool
-        Whether to compute dx; a network's first layer can do without.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, d1, ..., dk), or None if not needed
-    dw : ndarray of shape (D, M)
-    db : ndarray of shape (M,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, M) -> dx (N, d1, ..., dk) or None, dw (D, M), db (M,)
     """
-    where = "affine_backward_fast"
-    x, w, b = checks.cache(where, cache, FastAffineCache)
-    dout = checks.upstream(where, dout, (len(x), w.shape[1]))
-    dtype = np.result_type(x, w, b)
-    rows, weights, dout = _aligned(dtype, checks.rows(where, x, w), w, dout)
+    x, w, b = cache
+    dtype = _common(x, w, b)
+    rows, weights, dout = _aligned(dtype, x.reshape(len(x), len(w)), w, dout)
     product = _kernels(rows, dout).product
     dw = workspace.empty(w.shape, dtype)
     product(rows.T, dout, dw)
@@ -319,566 +210,333 @@ def affine_backward_fast(
     if need_dx:
         drows = workspace.empty(rows.shape, dtype)
         product(dout, weights.T, drows)
-        dx = keep_dtype(drows, x).reshape(x.shape)
-    return dx, keep_dtype(dw, w), keep_dtype(dout.sum(axis=0), b)
+        dx = drows.reshape(x.shape)
+    return dx, dw, dout.sum(axis=0)
 
 
-class FastReluCache(NamedTuple):
-    """out, the output, of any shape: positive where the input was."""
+@forward(x="...")
+def relu_forward_fast(x: Array) -> tuple[Array, Array]:
+    """Compute the forward pass of rectified linear units; see `cs231n.layers.relu_forward`.
 
-    out: np.ndarray
-
-
-def relu_forward_fast(x: np.ndarray) -> tuple[np.ndarray, FastReluCache]:
-    """Compute the forward pass of rectified linear units, fast.
-
-    Parameters
-    ----------
-    x : ndarray of any shape
-        Input.
-
-    Returns
-    -------
-    out : ndarray of the same shape
-        ``max(x, 0)``.
-    cache : FastReluCache
-        What `relu_backward_fast` needs.
-
-    Raises
-    ------
-    TypeError
-        If x is not float32, float64 or integer.
+    x of any shape -> out of the same shape, cache, which is x itself
     """
-    (x,) = checks.float_arrays("relu_forward_fast", x=x)
-    (x,) = _contiguous(x.dtype, x)
+    (flat,) = _contiguous(x.dtype, x)
     out = workspace.empty(x.shape, x.dtype)
-    _kernels(out).relu_forward(x.reshape(-1), out.reshape(-1))
-    return out, FastReluCache(out)
+    _kernels(out).relu_forward(flat.reshape(-1), out.reshape(-1))
+    return out, x
 
 
-def relu_backward_fast(dout: np.ndarray, cache: FastReluCache) -> np.ndarray:
-    """Back-propagate through rectified linear units, fast.
+@backward(np.ndarray)
+def relu_backward_fast(dout: Array, cache: Array) -> Array:
+    """Back-propagate through rectified linear units; see `cs231n.layers.relu_backward`.
 
-    Parameters
-    ----------
-    dout : ndarray of any shape
-        Upstream gradient.
-    cache : FastReluCache
-        From `relu_forward_fast`.
-
-    Returns
-    -------
-    dx : ndarray of the same shape
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout of any shape -> dx of the same shape
     """
-    (out,) = checks.cache("relu_backward_fast", cache, FastReluCache)
-    dout = checks.upstream("relu_backward_fast", dout, out.shape)
-    return _relu_gradient(dout, out)
-
-
-def _relu_gradient(dout: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Return dout where the output of the units is positive, zero elsewhere."""
-    (dout,) = _contiguous(out.dtype, dout)
-    dx = workspace.empty(out.shape, out.dtype)
-    _kernels(dx).relu_backward(dout.reshape(-1), out.reshape(-1), dx.reshape(-1))
+    x, dout = _contiguous(cache.dtype, cache, dout)
+    dx = workspace.empty(x.shape, x.dtype)
+    _kernels(dx).relu_backward(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
 
 
 class FastConvReluCache(NamedTuple):
-    """conv, the convolution's cache; out (N, F, OH, OW), the output."""
+    """conv, the convolution's cache; relu (N, F, OH, OW), the output, positive where its input is.
+
+    `relu_backward_fast` takes the second as it takes the input.
+    """
 
     conv: FastConvCache
-    out: np.ndarray
+    relu: Array
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the output, and so of dout."""
+        return np.shape(self.relu)
 
 
+@forward(x="N C H W", w="F C HH WW", b="F")
 def conv_relu_forward_fast(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray, conv_param: Mapping[str, Any]
-) -> tuple[np.ndarray, FastConvReluCache]:
-    """Compute a convolution whose results pass rectified linear units before they are stored.
+    x: Array, w: Array, b: Array, conv_param: Options
+) -> tuple[Array, FastConvReluCache]:
+    """Compute a convolution whose results pass a relu before they are stored.
 
-    Parameters
-    ----------
-    x, w, b, conv_param
-        As for `conv_forward_fast`.
-
-    Returns
-    -------
-    out : ndarray of shape (N, F, OH, OW)
-    cache : FastConvReluCache
-        What `conv_relu_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `conv_forward_fast` does.
+    x (N, C, H, W), w (F, C, HH, WW), b (F,) -> out (N, F, OH, OW), cache; see `conv_forward_fast`
     """
-    out, cache = _conv_forward("conv_relu_forward_fast", x, w, b, conv_param, relu=True)
+    out, cache = _conv_forward(x, w, b, conv_param, relu=True)
     return out, FastConvReluCache(cache, out)
 
 
+@backward(FastConvReluCache)
 def conv_relu_backward_fast(
-    dout: np.ndarray, cache: FastConvReluCache, need_dx: bool = True
-) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Back-propagate through a convolution followed by rectified linear units.
+    dout: Array, cache: FastConvReluCache, need_dx: bool = True
+) -> GradientsOrNone:
+    """Back-propagate through a convolution followed by a relu; see `conv_backward_fast`.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, F, OH, OW)
-        Upstream gradient.
-    cache : FastConvReluCache
-        From `conv_relu_forward_fast`.
-    need_dx : bool
-        Whether to compute dx; a network's first layer can do without.
-
-    Returns
-    -------
-    dx, dw, db
-        As from `conv_backward_fast`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW), db (F,)
     """
-    where = "conv_relu_backward_fast"
-    conv, out = checks.cache(where, cache, FastConvReluCache)
-    dout = checks.upstream(where, dout, out.shape)
-    return conv_backward_fast(_relu_gradient(dout, out), conv, need_dx)
+    return conv_backward_fast(relu_backward_fast(dout, cache.relu), cache.conv, need_dx)
 
 
-class FastNormCache(NamedTuple):
-    """Layer's name, train mode, x as (N, C, pixels), shape and dtype of x, gamma, beta, statistics.
+class FastBatchNormCache(NamedTuple):
+    """x (N, D), gamma, beta, mean, var (D,), eps, mode; the statistics are those that were used."""
 
-    Mean and variance are those of channels, or of the groups of each image; outside train mode
-    they are the running ones.  The last entry is the output of the relu, where one was applied.
-    """
-
-    layer: str
-    train: bool
-    x: np.ndarray
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    gamma: np.ndarray
-    beta: np.ndarray
-    mean: np.ndarray
-    var: np.ndarray
+    x: Array
+    gamma: Array
+    beta: Array
+    mean: Array
+    var: Array
     eps: float
-    relu_out: np.ndarray | None = None
+    mode: str
 
 
+class FastSpatialBatchNormCache(FastBatchNormCache):
+    """x (N, C, H, W), gamma, beta, mean, var (C,), eps, mode."""
+
+
+class FastSpatialBatchNormReluCache(FastBatchNormCache):
+    """x (N, C, H, W), gamma, beta, mean, var (C,), eps, mode."""
+
+
+class FastLayerNormCache(NamedTuple):
+    """x (N, D), gamma, beta (D,), mean, var (N,), eps."""
+
+    x: Array
+    gamma: Array
+    beta: Array
+    mean: Array
+    var: Array
+    eps: float
+
+
+class FastGroupNormCache(NamedTuple):
+    """x (N, C, H, W), gamma, beta (1, C, 1, 1), mean, var (N, G), eps."""
+
+    x: Array
+    gamma: Array
+    beta: Array
+    mean: Array
+    var: Array
+    eps: float
+
+
+@forward(x="N* D", gamma="D", beta="D")
 def batchnorm_forward_fast(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: MutableMapping[str, Any]
-) -> tuple[np.ndarray, FastNormCache]:
-    """Compute the forward pass of batch normalisation, fast.
+    x: Array, gamma: Array, beta: Array, bn_param: Options
+) -> tuple[Array, FastBatchNormCache]:
+    """Compute the forward pass of batch normalisation; see `cs231n.layers.batchnorm_forward`.
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, D)
-        Input.
-    gamma, beta : ndarray of shape (D,)
-        Scale and shift.
-    bn_param : dict
-        As for `cs231n.layers.batchnorm_forward`; the running statistics are kept in it.
-
-    Returns
-    -------
-    out : ndarray of shape (N, D)
-    cache : FastNormCache
-        What `batchnorm_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `cs231n.layers.batchnorm_forward` does.
+    x (N, D), gamma, beta (D,) -> out (N, D), cache
     """
-    where = "batchnorm_forward_fast"
-    x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D"))
-    return _batch_norm(where, x, gamma, beta, bn_param)
+    out, *cache = _batch_norm(x, gamma, beta, bn_param)
+    return out, FastBatchNormCache(*cache)
 
 
+@forward(x="N* C H* W*", gamma="C", beta="C")
 def spatial_batchnorm_forward_fast(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: MutableMapping[str, Any]
-) -> tuple[np.ndarray, FastNormCache]:
-    """Compute the forward pass of spatial batch normalisation, fast.
+    x: Array, gamma: Array, beta: Array, bn_param: Options
+) -> tuple[Array, FastSpatialBatchNormCache]:
+    """Compute the forward pass of spatial batch normalisation.
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, C, H, W)
-        Input.
-    gamma, beta : ndarray of shape (C,)
-        Scale and shift.
-    bn_param : dict
-        As for `cs231n.layers.batchnorm_forward`; the running statistics are kept in it.
-
-    Returns
-    -------
-    out : ndarray of shape (N, C, H, W)
-    cache : FastNormCache
-        What `spatial_batchnorm_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `cs231n.layers.spatial_batchnorm_forward` does.
+    x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
+    `cs231n.layers.spatial_batchnorm_forward`
     """
-    where = "spatial_batchnorm_forward_fast"
-    x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "C"), beta=(beta, "C"))
-    return _batch_norm(where, x, gamma, beta, bn_param)
+    out, *cache = _batch_norm(x, gamma, beta, bn_param)
+    return out, FastSpatialBatchNormCache(*cache)
 
 
+@forward(x="N* C H* W*", gamma="C", beta="C")
 def spatial_batchnorm_relu_forward_fast(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, bn_param: MutableMapping[str, Any]
-) -> tuple[np.ndarray, FastNormCache]:
-    """Normalise images, and apply rectified linear units before the results are stored.
+    x: Array, gamma: Array, beta: Array, bn_param: Options
+) -> tuple[Array, FastSpatialBatchNormReluCache]:
+    """Normalise images, and apply a relu before the results are stored.
 
-    Parameters
-    ----------
-    x, gamma, beta, bn_param
-        As for `spatial_batchnorm_forward_fast`.
-
-    Returns
-    -------
-    out : ndarray of shape (N, C, H, W)
-    cache : FastNormCache
-        What `spatial_batchnorm_relu_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `spatial_batchnorm_forward_fast` does.
+    x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
+    `spatial_batchnorm_forward_fast`
     """
-    where = "spatial_batchnorm_relu_forward_fast"
-    x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "C"), beta=(beta, "C"))
-    return _batch_norm(where, x, gamma, beta, bn_param, relu=True)
+    out, *cache = _batch_norm(x, gamma, beta, bn_param, relu=True)
+    return out, FastSpatialBatchNormReluCache(*cache)
 
 
-def _batch_norm(
-    where: str,
-    x: np.ndarray,
-    gamma: np.ndarray,
-    beta: np.ndarray,
-    bn_param: MutableMapping[str, Any],
-    relu: bool = False,
-) -> tuple[np.ndarray, FastNormCache]:
-    """Normalise each channel of checked x (N, C, ...) over all samples and pixels.
-
-    The relu is applied to the output if asked for.
-    """
-    mode, eps, momentum, running_mean, running_var = checks.bn_options(where, bn_param, x)
-    dtype, train = np.result_type(x, gamma, beta), mode == "train"
+def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bool = False) -> Any:
+    """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
+    mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
+    dtype, train = _common(x, gamma, beta), mode == "train"
     planes, scale, shift = _contiguous(dtype, _planes(x), gamma, beta)
     out = workspace.empty(planes.shape, dtype)
     if train:
         mean, var = np.empty_like(scale), np.empty_like(scale)
-        if out.size:
-            kernels().batch_norm_forward(planes, scale, shift, out, mean, var, eps, relu)
-        bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean
-        bn_param["running_var"] = momentum * running_var + (1 - momentum) * var
     else:
         mean, var = _contiguous(dtype, running_mean, running_var)
+    if train:
+        if out.size:
+            _kernels(out).batch_norm_forward(planes, scale, shift, out, mean, var, eps, relu)
+        running_mean = momentum * running_mean + (1 - momentum) * mean
+        running_var = momentum * running_var + (1 - momentum) * var
+    else:
         scale = scale / np.sqrt(var + eps)
         np.multiply(planes, scale[:, None], out=out)
         out += (shift - mean * scale)[:, None]
         if relu:
             np.maximum(out, 0, out=out)
-    layer, relu_out = where.removesuffix("_forward_fast"), out if relu else None
-    statistics = mean, var, eps
-    cache = FastNormCache(
-        layer, train, planes, x.shape, x.dtype, gamma, beta, *statistics, relu_out
-    )
-    return out.reshape(x.shape), cache
+    bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
+    return out.reshape(x.shape), x, gamma, beta, mean, var, eps, mode
 
 
-def batchnorm_backward_fast(
-    dout: np.ndarray, cache: FastNormCache
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Back-propagate through batch normalisation, fast.
+@backward(FastBatchNormCache, x="N D", gamma="D", beta="D", mean="D", var="D")
+def batchnorm_backward_fast(dout: Array, cache: FastBatchNormCache) -> Gradients:
+    """Back-propagate through batch normalisation; see `cs231n.layers.batchnorm_backward`.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, D)
-        Upstream gradient.
-    cache : FastNormCache
-        From `batchnorm_forward_fast`.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, D)
-    dgamma, dbeta : ndarray of shape (D,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, D) -> dx (N, D), dgamma, dbeta (D,)
     """
-    return _norm_backward("batchnorm", dout, cache)
+    return _batch_norm_backward(dout, cache)
 
 
-def spatial_batchnorm_backward_fast(
-    dout: np.ndarray, cache: FastNormCache
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Back-propagate through spatial batch normalisation, fast.
+@backward(FastSpatialBatchNormCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
+def spatial_batchnorm_backward_fast(dout: Array, cache: FastSpatialBatchNormCache) -> Gradients:
+    """Back-propagate through spatial batch normalisation.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, C, H, W)
-        Upstream gradient.
-    cache : FastNormCache
-        From `spatial_batchnorm_forward_fast`.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, C, H, W)
-    dgamma, dbeta : ndarray of shape (C,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
+    `cs231n.layers.spatial_batchnorm_backward`
     """
-    return _norm_backward("spatial_batchnorm", dout, cache)
+    return _batch_norm_backward(dout, cache)
 
 
+@backward(FastSpatialBatchNormReluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
 def spatial_batchnorm_relu_backward_fast(
-    dout: np.ndarray, cache: FastNormCache
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Back-propagate through spatial batch normalisation followed by rectified linear units.
+    dout: Array, cache: FastSpatialBatchNormReluCache
+) -> Gradients:
+    """Back-propagate through spatial batch normalisation followed by a relu.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, C, H, W)
-        Upstream gradient.
-    cache : FastNormCache
-        From `spatial_batchnorm_relu_forward_fast`.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, C, H, W)
-    dgamma, dbeta : ndarray of shape (C,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
+    `spatial_batchnorm_backward_fast`
     """
-    return _norm_backward("spatial_batchnorm_relu", dout, cache)
+    return _batch_norm_backward(dout, cache, relu=True)
 
 
+def _batch_norm_backward(dout: Array, cache: FastBatchNormCache, relu: bool = False) -> Gradients:
+    """Return dx, dgamma and dbeta of a batch normalisation."""
+    train = checks.mode("", {"mode": cache.mode}) == "train"
+    planes, dplanes, scale, shift, mean, var, dx, dgamma, dbeta = _norm_arrays(dout, cache)
+    eps = checks.eps("cache", {"eps": cache.eps})
+    if train and dx.size:
+        results = mean, var, dx, dgamma, dbeta, eps, relu
+        _kernels(dplanes).batch_norm_backward(dplanes, planes, scale, shift, *results)
+    elif not train:
+        std = np.sqrt(var + eps)
+        scale = scale / std
+        if relu:
+            out = planes * scale[:, None] + (shift - mean * scale)[:, None]
+            dplanes = np.where(out > 0, dplanes, 0)
+        np.multiply(dplanes, scale[:, None], out=dx)
+        dgamma = np.einsum("ncp,ncp->c", dplanes, planes - mean[:, None]) / std
+        dbeta = dplanes.sum(axis=(0, 2))
+    return dx.reshape(dout.shape), dgamma, dbeta
+
+
+def _norm_arrays(dout: Array, cache: Any) -> list[Array]:
+    """Return what a kernel takes: planes of x and dout, weights, statistics, room for results."""
+    x, gamma, beta, mean, var = cache[:5]
+    dtype = _common(x, gamma, beta)
+    weights = gamma.reshape(-1), beta.reshape(-1), mean.reshape(-1), var.reshape(-1)
+    arrays = _contiguous(dtype, _planes(x), _planes(dout), *weights)
+    results = [np.zeros(x.shape[1], dtype), np.zeros(x.shape[1], dtype)]
+    return [*arrays, workspace.empty(arrays[0].shape, dtype), *results]
+
+
+@forward(x="N D+", gamma="D", beta="D")
 def layernorm_forward_fast(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, ln_param: MutableMapping[str, Any]
-) -> tuple[np.ndarray, FastNormCache]:
-    """Compute the forward pass of layer normalisation, fast.
+    x: Array, gamma: Array, beta: Array, ln_param: Options
+) -> tuple[Array, FastLayerNormCache]:
+    """Compute the forward pass of layer normalisation; see `cs231n.layers.layernorm_forward`.
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, D)
-        Input.
-    gamma, beta : ndarray of shape (D,)
-        Scale and shift.
-    ln_param : dict
-        'eps' : added to the variance, default 1e-5.
-
-    Returns
-    -------
-    out : ndarray of shape (N, D)
-    cache : FastNormCache
-        What `layernorm_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `cs231n.layers.layernorm_forward` does.
+    x (N, D), gamma, beta (D,) -> out (N, D), cache
     """
-    where = "layernorm_forward_fast"
-    x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    checks.shapes(where, x=(x, "N D"), gamma=(gamma, "D"), beta=(beta, "D"))
-    checks.groups(where, x, 1)
-    eps = checks.eps(where, checks.options(where, "ln_param", ln_param))
-    return _group_norm("layernorm", x, gamma, beta, 1, eps)
+    eps = checks.eps("ln_param", ln_param)
+    out, mean, var = _group_norm(x, gamma, beta, 1, eps)
+    return out, FastLayerNormCache(x, gamma, beta, mean, var, eps)
 
 
-def layernorm_backward_fast(
-    dout: np.ndarray, cache: FastNormCache
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Back-propagate through layer normalisation, fast.
+@backward(FastLayerNormCache, x="N D+", gamma="D", beta="D", mean="N", var="N")
+def layernorm_backward_fast(dout: Array, cache: FastLayerNormCache) -> Gradients:
+    """Back-propagate through layer normalisation; see `cs231n.layers.layernorm_backward`.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, D)
-        Upstream gradient.
-    cache : FastNormCache
-        From `layernorm_forward_fast`.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, D)
-    dgamma, dbeta : ndarray of shape (D,)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, D) -> dx (N, D), dgamma, dbeta (D,)
     """
-    return _norm_backward("layernorm", dout, cache)
+    return _group_norm_backward(dout, cache)
 
 
+@forward(x="N C H W", gamma="1 C 1 1", beta="1 C 1 1")
 def spatial_groupnorm_forward_fast(
-    x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, G: int, gn_param: Mapping[str, Any]
-) -> tuple[np.ndarray, FastNormCache]:
-    """Compute the forward pass of spatial group normalisation, fast.
+    x: Array, gamma: Array, beta: Array, G: int, gn_param: Options
+) -> tuple[Array, FastGroupNormCache]:
+    """Compute the forward pass of spatial group normalisation.
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, C, H, W)
-        Input.
-    gamma, beta : ndarray of shape (1, C, 1, 1)
-        Scale and shift.
-    G : int
-        Number of groups of channels, a divisor of C.
-    gn_param : dict
-        'eps' : added to the variance, default 1e-5.
-
-    Returns
-    -------
-    out : ndarray of shape (N, C, H, W)
-    cache : FastNormCache
-        What `spatial_groupnorm_backward_fast` needs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `cs231n.layers.spatial_groupnorm_forward` does.
+    x (N, C, H, W), gamma, beta (1, C, 1, 1) -> out (N, C, H, W), cache; see
+    `cs231n.layers.spatial_groupnorm_forward`
     """
-    where = "spatial_groupnorm_forward_fast"
-    x, gamma, beta = checks.float_arrays(where, x=x, gamma=gamma, beta=beta)
-    checks.shapes(where, x=(x, "N C H W"), gamma=(gamma, "1 C 1 1"), beta=(beta, "1 C 1 1"))
-    G = checks.groups(where, x, G)
-    eps = checks.eps(where, checks.options(where, "gn_param", gn_param))
-    return _group_norm("spatial_groupnorm", x, gamma, beta, G, eps)
+    G, eps = checks.groups(x, G), checks.eps("gn_param", gn_param)
+    out, mean, var = _group_norm(x, gamma, beta, G, eps)
+    statistics = mean.reshape(len(x), G), var.reshape(len(x), G)
+    return out, FastGroupNormCache(x, gamma, beta, *statistics, eps)
 
 
-def spatial_groupnorm_backward_fast(
-    dout: np.ndarray, cache: FastNormCache
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Back-propagate through spatial group normalisation, fast.
+@backward(
+    FastGroupNormCache,
+    x="N C+ H+ W+", gamma="1 C 1 1", beta="1 C 1 1", mean="N G", var="N G",
+)  # fmt: skip
+def spatial_groupnorm_backward_fast(dout: Array, cache: FastGroupNormCache) -> Gradients:
+    """Back-propagate through spatial group normalisation.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, C, H, W)
-        Upstream gradient.
-    cache : FastNormCache
-        From `spatial_groupnorm_forward_fast`.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, C, H, W)
-    dgamma, dbeta : ndarray of shape (1, C, 1, 1)
-
-    Raises
-    ------
-    ValueError, TypeError
-        If dout does not have the output's shape, or the cache is another layer's.
+    dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (1, C, 1, 1); see
+    `cs231n.layers.spatial_groupnorm_backward`
     """
-    return _norm_backward("spatial_groupnorm", dout, cache)
+    checks.groups(cache.x, cache.mean.shape[1])
+    dx, dgamma, dbeta = _group_norm_backward(dout, cache)
+    return dx, dgamma.reshape(cache.gamma.shape), dbeta.reshape(cache.beta.shape)
 
 
 def _group_norm(
-    layer: str, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, G: int, eps: float
-) -> tuple[np.ndarray, FastNormCache]:
-    """Normalise each of G groups of channels of each image of checked x (N, C, ...)."""
-    dtype = np.result_type(x, gamma, beta)
+    x: Array, gamma: Array, beta: Array, G: int, eps: float
+) -> tuple[Array, Array, Array]:
+    """Normalise each of G groups of channels of each image of x (N, C, ...)."""
+    dtype = _common(x, gamma, beta)
     planes, scale, shift = _contiguous(dtype, _planes(x), gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(planes.shape, dtype)
     mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
     if out.size:
-        kernels().group_norm_forward(planes, scale, shift, out, mean, var, eps)
-    cache = FastNormCache(layer, True, planes, x.shape, x.dtype, gamma, beta, mean, var, eps)
-    return out.reshape(x.shape), cache
+        _kernels(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
+    return out.reshape(x.shape), mean, var
 
 
-def _norm_backward(
-    layer: str, dout: np.ndarray, cache: FastNormCache
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return dx, dgamma and dbeta of any of the normalisations."""
-    where = f"{layer}_backward_fast"
-    checks.cache(where, cache, FastNormCache)
-    if cache.layer != layer:
-        raise TypeError(f"{where}: cache is from {cache.layer}_forward_fast; expected {layer}'s")
-    dout = checks.upstream(where, dout, cache.shape)
-    x, mean, var, relu = cache.x, cache.mean, cache.var, cache.relu_out is not None
-    planes, scale, shift = _contiguous(
-        x.dtype, dout.reshape(x.shape), cache.gamma.reshape(-1), cache.beta.reshape(-1)
-    )
-    dx = workspace.empty(x.shape, x.dtype)
-    dgamma, dbeta = np.zeros_like(scale), np.zeros_like(scale)
-    if cache.train and dx.size:
-        results = mean, var, dx, dgamma, dbeta, cache.eps
-        if layer in ("layernorm", "spatial_groupnorm"):
-            kernels().group_norm_backward(planes, x, scale, *results)
-        else:
-            kernels().batch_norm_backward(planes, x, scale, shift, *results, relu)
-    elif not cache.train:
-        if cache.relu_out is not None:
-            planes = _relu_gradient(planes, cache.relu_out)
-        std = np.sqrt(var + cache.eps)
-        np.multiply(planes, (scale / std)[:, None], out=dx)
-        dgamma = np.einsum("ncp,ncp->c", planes, x - mean[:, None]) / std
-        dbeta = planes.sum(axis=(0, 2))
-    dgamma, dbeta = (d.reshape(cache.gamma.shape) for d in (dgamma, dbeta))
-    dx = dx.astype(cache.dtype, copy=False).reshape(cache.shape)
-    return dx, keep_dtype(dgamma, cache.gamma), keep_dtype(dbeta, cache.beta)
+def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
+    """Return dx, dgamma and dbeta of a normalisation of each image."""
+    planes, dplanes, scale, _, mean, var, *results = _norm_arrays(dout, cache)
+    eps = checks.eps("cache", {"eps": cache.eps})
+    if planes.size:
+        _kernels(dplanes).group_norm_backward(dplanes, planes, scale, mean, var, *results, eps)
+    dx, dgamma, dbeta = results
+    return dx.reshape(dout.shape), dgamma, dbeta
 
 
-def _planes(x: np.ndarray) -> np.ndarray:
+def _planes(x: Array) -> Array:
     """Return x (N, C, ...) as (N, C, pixels)."""
     return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
 
 
-def softmax_loss_fast(
-    x: np.ndarray, y: np.ndarray, label_smoothing: float = 0.0
-) -> tuple[float, np.ndarray]:
-    """Compute the loss and gradient of softmax classification, fast.
+@forward(x="N C", y="in C")
+def softmax_loss_fast(x: Array, y: Array, label_smoothing: float = 0.0) -> tuple[float, Array]:
+    """Compute the loss and gradient of softmax classification; see `cs231n.layers.softmax_loss`.
 
-    Parameters
-    ----------
-    x : ndarray of shape (N, C)
-        Scores of the C classes.
-    y : ndarray of shape (N,)
-        Labels, integers in [0, C).
-    label_smoothing : float
-        Part of the target, in [0, 1], that is shared by all classes alike.
-
-    Returns
-    -------
-    loss : float
-        Mean over the batch of the cross-entropy; 0 for no samples.
-    dx : ndarray of shape (N, C)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `cs231n.layers.softmax_loss` does.
+    x (N, C), y (N,) -> loss, dx (N, C)
     """
-    where = "softmax_loss_fast"
-    s = checks.number(where, "label_smoothing", label_smoothing, 0, 1)
-    (x,) = checks.float_arrays(where, x=x)
-    N, C = checks.shapes(where, x=(x, "N C")).values()
-    y = checks.labels(where, y, N, C)
-    if N == 0:
-        return 0.0, np.zeros_like(x)
+    s = checks.number("", "label_smoothing", label_smoothing, 0, 1)
     (scores,), (y,) = _contiguous(x.dtype, x), _contiguous(np.dtype(np.int64), y)
-    losses, dx = np.empty(N, x.dtype), np.empty(x.shape, x.dtype)
-    kernels().softmax_loss(scores, y, losses, dx)
+    if len(x) == 0:
+        return 0.0, np.zeros_like(x)
+    losses, dx = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
+    _kernels(scores).softmax_loss(scores, y, losses, dx)
     if s:
         _smooth_labels(scores, y, s, losses, dx)
-    return float(losses.sum(dtype=np.float64) / N), dx
+    return float(losses.sum(dtype=np.float64) / len(x)), dx
 
 
 def _smooth_labels(
@@ -900,14 +558,26 @@ def _kernels(*arrays: np.ndarray) -> ModuleType:
     return kernels() if all(array.size for array in arrays) else numpy_kernels
 
 
-def _aligned(dtype: np.dtype, *arrays: np.ndarray) -> list[np.ndarray]:
+def _common(x: Array, *others: Array) -> np.dtype[Any]:
+    """Return the dtype that arrays are computed in."""
+    if all(other.dtype is x.dtype for other in others):
+        return x.dtype
+    return np.result_type(x, *others)
+
+
+def _aligned(dtype: np.dtype[Any], *arrays: Array) -> list[Array]:
     """Return the arrays, of any strides, aligned and in one dtype; copied only if they are not."""
     return [np.require(array, dtype, ["A"]) for array in arrays]
 
 
-def _contiguous(dtype: np.dtype, *arrays: np.ndarray) -> list[np.ndarray]:
+def _contiguous(dtype: np.dtype[Any], *arrays: Array) -> list[Array]:
     """Return the arrays in C order, aligned and in one dtype, copied only where they are not."""
-    return [np.require(array, dtype, ["C", "A"]) for array in arrays]
+    return [
+        array
+        if array.dtype is dtype and array.flags.carray
+        else np.require(array, dtype, ["C", "A"])
+        for array in arrays
+    ]
 
 
 # Tutorials call the layers by the names of the course's several implementations of them.

@@ -149,7 +149,7 @@ class AffineReluCache(NamedTuple):
     """affine and relu, the caches of the two layers."""
 
     affine: layers.AffineCache
-    relu: layers.ReluCache
+    relu: np.ndarray
 
 
 def affine_relu_forward(

@@ -93,7 +93,7 @@ class ThreeLayerConvNet(Network):
         conv_param = {"stride": 1, "pad": (size - 1) // 2}
         pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
         OH, OW = Window(size, size, **conv_param).output_size(where, H, W)
-        OH, OW = Window.for_pool(where, pool_param).output_size(where, OH, OW)
+        OH, OW = Window.for_pool(pool_param, where).output_size(where, OH, OW)
         self._add(CONV_RELU, conv_param, W1=draw(F, C, size, size), b1=np.zeros(F))
         self._add(POOL, pool_param)
         self._add(AFFINE, W2=draw(F * OH * OW, M), b2=np.zeros(M))

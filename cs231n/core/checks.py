@@ -1,7 +1,8 @@
 """Checks of arguments, and the messages about wrong shapes, dtypes, options, modes and caches.
 
 Each check takes the name of the calling function first, so that the message starts with the name
-that the user typed, says what was found, and says what is expected.
+that the user typed, says what was found, and says what is expected.  In a layer the name is left
+empty, for `cs231n.core.contract` puts it there.
 
 The letters of a shape mean the same size everywhere in the package:
 
@@ -34,8 +35,11 @@ __all__ = [
     "bn_options",
     "cache",
     "choice",
+    "dropout_options",
+    "empty_error",
     "eps",
     "exact_shape",
+    "flag",
     "float_arrays",
     "float_dtype",
     "function",
@@ -60,7 +64,6 @@ __all__ = [
     "sequence",
     "shapes",
     "upstream",
-    "window_error",
 ]
 
 _WORDS = {
@@ -227,7 +230,8 @@ def keep_dtype(gradient: np.ndarray, array: np.ndarray) -> np.ndarray:
 
 def cache(where: str, found: Any, expected: type) -> Any:
     """Return the cache; a TypeError where it does not come from this layer's forward pass."""
-    if isinstance(found, expected):
+    # Of the tuples, those of a subclass are a fast twin's caches.
+    if type(found) is expected or (isinstance(found, expected) and not isinstance(found, tuple)):
         return found
     raise TypeError(
         f"{where}: cache is a {type(found).__name__}; expected the {expected.__name__}"
@@ -237,7 +241,7 @@ def cache(where: str, found: Any, expected: type) -> Any:
 
 def options(where: str, name: str, found: Any) -> MutableMapping[str, Any]:
     """Return a dict of options; a TypeError where it is none."""
-    if isinstance(found, MutableMapping):
+    if type(found) is dict or isinstance(found, MutableMapping):
         return found
     raise TypeError(f"{where}: {name} is a {type(found).__name__}; expected a dict of options")
 
@@ -267,8 +271,20 @@ def option(
     )
 
 
+def flag(where: str, name: str, value: Any) -> bool:
+    """Return value as a bool; a TypeError for what is neither true nor false, such as an array."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{where}: {name} is a {type(value).__name__}; expected True or False"
+        ) from None
+
+
 def integer(where: str, name: str, value: Any, least: int, most: float = MOST) -> int:
     """Return value as an int from ``least`` to ``most``."""
+    if type(value) is int and least <= value <= most:
+        return value
     try:
         whole = operator.index(value)
     except TypeError:
@@ -296,7 +312,7 @@ def number(
     """
     expected = f"a number in {'(' if low_open else '['}{low}, {high}]"
     try:
-        result = float(value) if not isinstance(value, str) else None
+        result = None if isinstance(value, (str, bytes, bytearray)) else float(value)
     except OverflowError:
         result = math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
@@ -396,7 +412,13 @@ def rows(where: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), D)
 
 
-def groups(where: str, x: np.ndarray, G: Any) -> int:
+def empty_error(where: str, name: str, array: np.ndarray, letter: str) -> ValueError:
+    """Return the error of an array without numbers along the axis of this letter."""
+    unit = {"N": "sample", "D": "input", "H": "pixel"}[letter]
+    return ValueError(f"{where}: {name} has shape {array.shape}; expected at least one {unit}")
+
+
+def groups(x: np.ndarray, G: Any, where: str = "") -> int:
     """Return the number of groups, which must divide the channels of x (N, C, ...)."""
     G = integer(where, "G", G, least=1)
     if x.shape[1] % G or 0 in x.shape[1:]:
@@ -407,34 +429,46 @@ def groups(where: str, x: np.ndarray, G: Any) -> int:
     return G
 
 
-def eps(where: str, param: Mapping[str, Any]) -> float:
-    """Return the option 'eps', by default 1e-5."""
-    return number(where, "eps", param.get("eps", 1e-5), 0, low_open=True)
+def eps(name: str, param: Any, where: str = "") -> float:
+    """Return the option 'eps' of a dict of this name, by default 1e-5."""
+    value = options(where, name, param).get("eps", 1e-5)
+    return number(where, "eps", value, 0, low_open=True)
 
 
 def bn_options(
-    where: str, bn_param: MutableMapping[str, Any], x: np.ndarray
+    bn_param: MutableMapping[str, Any], x: np.ndarray, where: str = ""
 ) -> tuple[str, float, float, np.ndarray, np.ndarray]:
     """Return mode, eps, momentum, running mean and variance; the statistics are zeros at first."""
     bn_param = options(where, "bn_param", bn_param)
-    train_or_test, small = mode(where, bn_param), eps(where, bn_param)
+    train_or_test, small = mode(where, bn_param), eps("bn_param", bn_param, where)
     momentum = number(where, "momentum", bn_param.get("momentum", 0.9), 0, 1)
-    if train_or_test == "train" and 0 in (len(x), *x.shape[2:]):
-        raise ValueError(f"{where}: x has shape {x.shape}; expected at least one sample")
     running_mean = _running(where, bn_param, "running_mean", x)
     running_var = _running(where, bn_param, "running_var", x)
     return train_or_test, small, momentum, running_mean, running_var
 
 
-def _running(
-    where: str, bn_param: MutableMapping[str, Any], name: str, x: np.ndarray
-) -> np.ndarray:
+def _running(where: str, bn_param: Mapping[str, Any], name: str, x: np.ndarray) -> np.ndarray:
     """Return a running statistic of axis 1 of x, which is zeros at first."""
     if name not in bn_param:
-        bn_param[name] = np.zeros(x.shape[1], x.dtype)
+        return np.zeros(x.shape[1], x.dtype)
     (running,) = float_arrays(where, **{name: bn_param[name]})
     exact_shape(where, name, running, x.shape[1:2])
     return running
+
+
+def dropout_options(dropout_param: Any, where: str = "") -> tuple[str, float, Any]:
+    """Return mode, keep probability and source of draws; NumPy's own is seeded by 'seed'."""
+    dropout_param = options(where, "dropout_param", dropout_param)
+    train_or_test = mode(where, dropout_param)
+    p = option(where, dropout_param, "p", ("p", "mode", "seed", "rng"))
+    p = number(where, "p", p, 0, 1, low_open=True)
+    seed = dropout_param.get("seed")
+    try:
+        if seed is not None:
+            np.random.seed(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: seed is {seed!r}; expected 0 to 2**32 - 1") from error
+    return train_or_test, p, generator(where, dropout_param.get("rng"))
 
 
 def path(where: str, name: str, value: Any) -> Path:
@@ -456,12 +490,3 @@ def regular_file(where: str, name: Path) -> None:
     kind = name.stat().st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
         raise ValueError(f"{where}: {name} is a pipe, a socket or a device; expected a file")
-
-
-def window_error(where: str, H: int, W: int, HH: int, WW: int, pad: int) -> ValueError:
-    """Return the error of a window that is larger than the padded image."""
-    padding = f" with padding {pad}" if pad else ""
-    return ValueError(
-        f"{where}: a window of {HH}x{WW} does not fit into an image of {H}x{W}{padding};"
-        f" expected HH <= H + 2 * pad and WW <= W + 2 * pad"
-    )

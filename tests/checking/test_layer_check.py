@@ -276,7 +276,7 @@ def test_a_kink_does_not_hide_a_wrong_entry(rng):
     report = check_layer(*wrong, x)
     assert report.worst.index == (10, 11)
     report = check_layer(
-        layers.relu_forward, lambda dout, cache: 2 * dout * (cache.x > 0), x[3:4, 4:5] + 1
+        layers.relu_forward, lambda dout, cache: 2 * dout * (cache > 0), x[3:4, 4:5] + 1
     )
     assert report.worst.index == (0, 0)
 
@@ -284,7 +284,7 @@ def test_a_kink_does_not_hide_a_wrong_entry(rng):
 def test_a_gradient_outside_the_slopes_of_a_kink_is_an_error():
     report = check_layer(
         layers.relu_forward,
-        lambda dout, cache: dout * np.where(cache.x > 0, 1, 3),
+        lambda dout, cache: dout * np.where(cache > 0, 1, 3),
         np.zeros((1, 1)),
     )
     assert not report

@@ -8,6 +8,7 @@ import pytest
 from cases import DTYPES, FAST_LAYERS, LAYERS, LAYOUTS, REFERENCE_LAYERS, SANDWICHES
 from conftest import KERNELS, assert_close
 
+from cs231n import layers
 from cs231n.gradient_check import eval_numerical_gradient_array
 from cs231n.kernels import backend
 
@@ -171,16 +172,70 @@ def test_backward_may_be_called_twice(layer, rng):
         np.testing.assert_array_equal(gradient, again)
 
 
-def test_caches_have_names_unpack_and_pickle(layer, rng):
+def test_caches_pickle_and_copy(layer, rng):
     out, cache = layer.run(*layer.draw(rng))
-    assert isinstance(cache, tuple)
-    assert len(cache._fields) == len(cache)
+    assert isinstance(cache, (tuple, np.ndarray))
     dout = upstream(rng, out)
     expected = layer.gradients(dout, cache)
-    for twin in (type(cache)(*cache), pickle.loads(pickle.dumps(cache))):
+    copies = pickle.loads(pickle.dumps(cache)), copy.copy(cache), copy.deepcopy(cache)
+    for twin in copies:
         assert type(twin) is type(cache)
         for gradient, wanted in zip(layer.gradients(dout, twin), expected):
             np.testing.assert_array_equal(gradient, wanted)
+
+
+# What hand-outs and posts unpack, from api.md: arguments by their places, "out" for the output.
+DOCUMENTED = {
+    "affine": (0, 1, 2),
+    "relu": 0,
+    "conv": (0, 1, 2, 3),
+    "max pool": (0, 1),
+    "dropout": (1, "mask"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [(n, form) for n in LAYERS for kind, form in DOCUMENTED.items()
+     if n.startswith(kind) and n not in SANDWICHES and "conv_relu" not in n],
+)  # fmt: skip
+def test_caches_unpack_to_what_the_course_documents(name, form, backend_name, rng):
+    case = LAYERS[name]
+    arguments = [*case.draw(rng), *copy.deepcopy(case.options)]
+    out, cache = case.forward(*arguments)
+    dout = upstream(rng, out)
+    expected = case.gradients(dout, cache)
+    if form == 0:
+        assert cache is arguments[0]
+        return
+    parts = tuple(cache)
+    for part, place in zip(parts, form, strict=True):
+        if place == "mask":
+            np.testing.assert_array_equal(part * arguments[0], out)
+        elif isinstance(part, dict):
+            assert part == arguments[place]
+        else:
+            assert part is arguments[place]
+    for plain in (parts, type(cache)(*parts)):
+        for gradient, wanted in zip(case.gradients(dout, plain), expected, strict=True):
+            np.testing.assert_array_equal(gradient, wanted)
+
+
+def test_a_cache_keeps_the_options_of_its_forward_pass(rng):
+    for case in (LAYERS["conv naive"], LAYERS["conv fast"], LAYERS["max pool fast"]):
+        *arrays, param = [*case.draw(rng), dict(case.options[0])]
+        out, cache = case.forward(*arrays, param)
+        expected = case.gradients(out, cache)
+        param["stride"] = 17
+        for gradient, wanted in zip(case.gradients(out, cache), expected):
+            np.testing.assert_array_equal(gradient, wanted)
+
+
+def test_dropout_takes_the_cache_of_a_learner_in_test_mode(rng):
+    dout = rng.standard_normal((3, 4)).astype(np.float32)
+    dx = layers.dropout_backward(dout, ({"mode": "test", "p": 0.5}, None))
+    np.testing.assert_array_equal(dx, dout)
+    assert dx.dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,0 +1,115 @@
+"""Window arithmetic: where a window of HH x WW pixels stands as it slides over a padded image.
+
+`Window` is the only place in the package that knows how many positions that gives and which pixels
+a position covers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cs231n.core import checks
+
+__all__ = ["Window", "add_windows"]
+
+
+class Window(NamedTuple):
+    """A window of HH x WW pixels that slides over an image in steps of stride.
+
+    Positions that do not fit completely into the padded image are dropped.
+    """
+
+    HH: int
+    WW: int
+    stride: int = 1
+    pad: int = 0
+
+    @classmethod
+    def for_conv(cls, w: np.ndarray, conv_param: Mapping[str, Any], where: str = "") -> Window:
+        """Return the window of filters w (F, C, HH, WW) with the options 'stride' and 'pad'."""
+        known = ("stride", "pad")
+        conv_param = checks.options(where, "conv_param", conv_param)
+        stride, pad = (checks.option(where, conv_param, name, known) for name in known)
+        return cls.checked(where, w.shape[2], w.shape[3], stride, pad)
+
+    @classmethod
+    def for_pool(cls, pool_param: Mapping[str, Any], where: str = "") -> Window:
+        """Return the window of the options 'pool_height', 'pool_width' and 'stride'."""
+        known = ("pool_height", "pool_width", "stride")
+        pool_param = checks.options(where, "pool_param", pool_param)
+        HH, WW, stride = (checks.option(where, pool_param, name, known) for name in known)
+        return cls.checked(where, HH, WW, stride, 0)
+
+    @classmethod
+    def checked(cls, where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
+        """Return the window of these sizes; an error of `where` if one is no sensible integer."""
+        return cls(
+            checks.integer(where, "window height", HH, least=1),
+            checks.integer(where, "window width", WW, least=1),
+            checks.integer(where, "stride", stride, least=1),
+            checks.integer(where, "pad", pad, least=0),
+        )
+
+    def output_size(self, where: str, H: int, W: int) -> tuple[int, int]:
+        """Return the number of positions (OH, OW) in an image of H x W."""
+        HH, WW, stride, pad = self
+        rows, columns = H + 2 * pad, W + 2 * pad
+        padding = f" with padding {pad}" if pad else ""
+        if rows < HH or columns < WW:
+            raise ValueError(
+                f"{where}: a window of {HH}x{WW} does not fit into an image of {H}x{W}{padding};"
+                f" expected HH <= H + 2 * pad and WW <= W + 2 * pad"
+            )
+        if rows * columns > checks.MOST:
+            raise ValueError(
+                f"{where}: an image of {H}x{W}{padding} has {rows}x{columns} pixels;"
+                f" expected at most {checks.MOST}"
+            )
+        return (rows - HH) // stride + 1, (columns - WW) // stride + 1
+
+    def over(self, x: np.ndarray) -> tuple[int, int]:
+        """Return the number of positions (OH, OW) in each of a layer's images x (..., H, W)."""
+        return self.output_size("", *x.shape[-2:])
+
+    def pixels(self, i: int, j: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the padded image that position (i, j) covers."""
+        top, left = i * self.stride, j * self.stride
+        return slice(top, top + self.HH), slice(left, left + self.WW)
+
+    def positions(self, hh: int, ww: int, OH: int, OW: int) -> tuple[slice, slice]:
+        """Return the padded image's pixels that lie at (hh, ww) of the windows, one of each."""
+        rows = slice(hh, hh + (OH - 1) * self.stride + 1, self.stride)
+        columns = slice(ww, ww + (OW - 1) * self.stride + 1, self.stride)
+        return rows, columns
+
+    def pad_image(self, x: np.ndarray) -> np.ndarray:
+        """Return x (..., H, W) with `pad` rows and columns of zeros on each side."""
+        if self.pad == 0:
+            return x
+        H, W = x.shape[-2:]
+        padded = np.zeros((*x.shape[:-2], H + 2 * self.pad, W + 2 * self.pad), x.dtype)
+        self.crop(padded)[...] = x
+        return padded
+
+    def crop(self, padded: np.ndarray) -> np.ndarray:
+        """Return the view of a padded image without its padding."""
+        H, W = (size - 2 * self.pad for size in padded.shape[-2:])
+        return padded[..., self.pad : self.pad + H, self.pad : self.pad + W]
+
+    def view(self, padded: np.ndarray) -> np.ndarray:
+        """Return a view (..., OH, OW, HH, WW) of all windows of a padded image."""
+        windows = sliding_window_view(padded, (self.HH, self.WW), axis=(-2, -1))
+        return windows[..., :: self.stride, :: self.stride, :, :]
+
+
+def add_windows(windows: np.ndarray, padded: np.ndarray, window: Window) -> None:
+    """Add windows (..., HH, WW, OH, OW) into the padded image (..., H, W) that they cover."""
+    OH, OW = windows.shape[-2:]
+    for hh in range(window.HH):
+        for ww in range(window.WW):
+            rows, columns = window.positions(hh, ww, OH, OW)
+            padded[..., rows, columns] += windows[..., hh, ww, :, :]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from cs231n.kernels import backend
+from cs231n.optim import STATE
 from cs231n.training import generators
 
 __all__ = [
@@ -126,8 +127,8 @@ def _check_numbers(plain: Mapping[str, Any]) -> None:
     for name, value in plain.items():
         inside = value if isinstance(value, dict) else {name: value}
         for key, one in inside.items():
-            is_state = isinstance(value, dict) and isinstance(one, np.ndarray) and one.ndim > 0
-            if not is_state and not _is_sensible(one):
+            is_state = isinstance(value, dict) and any(key in names for names in STATE.values())
+            if not (is_state and isinstance(one, np.ndarray)) and not _is_sensible(one):
                 raise ValueError(
                     f"{_WHERE}: the checkpoint's {key} is {one!r:.60};"
                     f" expected a finite number, a flag or a name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cs231n.core import checks
+from cs231n.optim import DEFAULTS, STATE
 from cs231n.training.arguments import check_form, shapes
 
 __all__ = ["RunState", "check_model", "identity", "new_identity"]
@@ -162,7 +164,7 @@ def identity(tree: Mapping[str, Any]) -> str:
 
 def _pending(found: Any) -> list[str]:
     """Return what an interrupted iteration has left to do."""
-    if found not in ([], ["epoch"], ["check"], ["epoch", "check"]):
+    if not isinstance(found, list) or found not in ([], ["epoch"], ["check"], ["epoch", "check"]):
         raise ValueError(f"{_WHERE}: pending is {found!r:.40}; expected 'epoch', 'check' or both")
     return list(found)
 
@@ -223,9 +225,35 @@ def check_model(tree: Mapping[str, Any], model: Any) -> None:
     _check_dicts("optim_configs", [*tree["optim_configs"].values()], len(params))
     if tree["optim_configs"].keys() != params.keys():
         raise ValueError(f"{_WHERE}: optim_configs are not those of {', '.join(params)}")
+    _check_configs(tree, params)
     statistics = len(getattr(model, "bn_params", []))
     _check_dicts("bn_params", tree["bn_params"], statistics)
     _check_dicts("best_bn_params", tree["best_bn_params"], statistics if tree["best_params"] else 0)
+
+
+def _check_configs(tree: Mapping[str, Any], params: Mapping[str, np.ndarray]) -> None:
+    """Raise a ValueError where a rule of this package finds anything but its own state."""
+    rule = tree["configuration"]["arguments"].get("update_rule")
+    if rule not in DEFAULTS or "rule" in tree["configuration"]:
+        return  # the state of a user's rule may be anything
+    for name, config in tree["optim_configs"].items():
+        for key, value in config.items():
+            what = f"optim_configs {name} {key}"
+            if key == "t":
+                checks.integer(_WHERE, what, value, least=0)
+            elif any(key in arrays for arrays in STATE.values()):
+                is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+                if not is_array or value.shape != params[name].shape:
+                    raise ValueError(f"{_WHERE}: {what} is no array like the parameter")
+            else:
+                _check_number(what, value)
+
+
+def _check_number(what: str, value: Any) -> None:
+    """Raise a ValueError for what is no number, or beyond the numbers of a float."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    if not is_number or abs(value) > sys.float_info.max or math.isnan(value):
+        raise ValueError(f"{_WHERE}: {what} is {value!r:.60}; expected a finite number")
 
 
 def _check_dicts(name: str, found: list[Any], count: int) -> None:

@@ -283,6 +283,10 @@ OPTIMIZERS = {
         {"learning_rate": 0.1, "momentum": 0.8},
         lambda w: torch.optim.SGD(w, lr=0.1, momentum=0.8, nesterov=True),
     ),
+    "adagrad": (
+        {"learning_rate": 0.1, "epsilon": 1e-3},
+        lambda w: torch.optim.Adagrad(w, lr=0.1, eps=1e-3),
+    ),
     "rmsprop": (
         {"learning_rate": 0.1, "decay_rate": 0.9, "epsilon": 1e-3},
         lambda w: torch.optim.RMSprop(w, lr=0.1, alpha=0.9, eps=1e-3),

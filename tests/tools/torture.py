@@ -1,7 +1,8 @@
 """Kill training runs at random moments, and see that they end as if nothing had happened.
 
-A child process trains a small network and writes checkpoints all the time.  It is killed by SIGKILL
-after a random time, also while it starts, loads a checkpoint or writes one; another child goes on.
+A child process trains a small network and writes checkpoints all the time.  It is killed by
+SIGKILL, or ended by SIGTERM or Ctrl-C, after a random time, also while it starts, loads a
+checkpoint or writes one; another child goes on.
 The run that ends must equal, in every bit, one that nobody disturbed.
 
     PYTHONPATH=tests/support python tests/tools/torture.py --kills 100
@@ -11,6 +12,7 @@ import argparse
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import runs
 from runs import SHAPE, images, network, outcome
 
 import cs231n
@@ -32,6 +35,7 @@ from cs231n.training import checkpoint
 MOST_LIVES = 300  # of one run: more means that it does not get on
 PATIENCE = 120  # seconds for a child to come up
 LIFE = 0.5  # most seconds from the start of training to the kill
+ENDS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def convolution(**settings):
@@ -114,13 +118,15 @@ def live(case, seed, folder):
 def start(case, seed, folder):
     """Start a child process."""
     words = [sys.executable, __file__, "--child", case, "--seed", str(seed), "--folder", folder]
-    place = {**os.environ, "PYTHONPATH": str(Path(cs231n.__file__).parents[1])}
+    places = (Path(cs231n.__file__).parents[1], Path(runs.__file__).parent)
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(words, env=place, **pipes)
 
 
 def end(process, rng):
-    """Let a child live for a random time, then kill it; tell whether that came in time."""
+    """Let a child live for a random time, then end it; tell whether that came in time."""
+    how = ENDS[rng.integers(len(ENDS))]
     try:
         if rng.random() < 0.2:  # this one may die while it starts
             time.sleep(rng.uniform(0, 0.5))
@@ -130,9 +136,9 @@ def end(process, rng):
             time.sleep(rng.uniform(0, LIFE))
         killed = process.poll() is None
     finally:
-        process.kill()
+        process.send_signal(how)
     process.wait(PATIENCE)
-    return killed and process.returncode == -9
+    return killed and process.returncode == -how
 
 
 def stamp(path):

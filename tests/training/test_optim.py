@@ -281,6 +281,52 @@ def test_a_config_that_is_no_dict_is_refused():
         sgd(np.ones(3), np.ones(3), 1e-3)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adagrad_sums_squares_up(dtype, rng):
+    w = rng.standard_normal((4, 3)).astype(dtype)
+    gradients = rng.standard_normal((5, 4, 3)).astype(dtype)
+    config = {"learning_rate": 0.1}
+    next_w = w
+    for count in range(1, 6):
+        expected = next_w - 0.1 * gradients[count - 1] / np.linalg.norm(gradients[:count], axis=0)
+        next_w, config = optim.adagrad(next_w, gradients[count - 1], config)
+        assert next_w.dtype == config["cache"].dtype == dtype
+        np.testing.assert_allclose(next_w, expected, rtol=1e-5 if dtype == np.float32 else 1e-6)
+    assert config["epsilon"] == 1e-8
+
+
+def test_adagrad_agrees_with_pytorch(rng):
+    torch = pytest.importorskip("torch")
+    w = rng.standard_normal((4, 3))
+    theirs = torch.tensor(w, requires_grad=True)
+    step = torch.optim.Adagrad([theirs], lr=0.05, eps=1e-8)
+    config = {"learning_rate": 0.05}
+    for dw in rng.standard_normal((6, 4, 3)):
+        theirs.grad = torch.tensor(dw)
+        step.step()
+        w, config = optim.adagrad(w, dw, config)
+    np.testing.assert_allclose(w, theirs.detach().numpy(), rtol=1e-10)
+
+
+def test_a_rule_that_is_put_into_optim_is_found_by_its_name(monkeypatch):
+    def mine(w, dw, config=None):
+        return w - dw, config
+
+    monkeypatch.setattr(optim, "mine", mine, raising=False)
+    monkeypatch.setattr(optim, "sgd", mine)
+    monkeypatch.setitem(optim.RULES, "listed", mine)
+    for name in ("mine", "sgd", "listed"):
+        assert optim.find("f", name) is mine
+    assert optim.find("f", "adam") == "adam"
+    assert optim.find("f", mine) is mine
+
+
+@pytest.mark.parametrize("name", ["state", "clip_gradients", "checks", "np", "RULES", "_x", "", 3])
+def test_what_is_no_rule_is_not_found_in_optim(name):
+    with pytest.raises(ValueError, match=r"f: unknown update rule .*; known rules: adam,"):
+        optim.find("f", name)
+
+
 def test_rules_are_listed_by_name():
     assert RULES == {rule: getattr(optim, rule) for rule in (*CONFIGS, "adagrad")}
 

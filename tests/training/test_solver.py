@@ -793,6 +793,25 @@ def test_a_generator_leaves_the_global_one_alone(rng):
     assert runs[0] != runs[2]
 
 
+def test_a_rule_that_is_put_into_optim_trains_and_is_known_at_resume(monkeypatch, tmp_path, rng):
+    def third(w, dw, config=None):
+        return w - dw / 3, config
+
+    monkeypatch.setattr(optim, "third", third, raising=False)
+    solver = scripted_solver(
+        [1.0] * 3, [1, 2], update_rule="third", num_epochs=1, verbose=False,
+        checkpoint_name=tmp_path / "run",
+    )  # fmt: skip
+    solver.train()
+    assert solver.update_rule == "third"
+    assert solver.model.params["w"] == pytest.approx(1)
+    again = Solver.resume(tmp_path / "run", Scripted([]), numbered())
+    assert again.update_rule == "third"
+    monkeypatch.setattr(optim, "third", lambda w, dw, config=None: (w - dw / 4, config))
+    with pytest.raises(ValueError, match=r"rule is .*lambda.*, in the checkpoint .*third"):
+        Solver.resume(tmp_path / "run", Scripted([]), numbered())
+
+
 @pytest.mark.parametrize("new_dict", [False, True])
 def test_an_update_rule_may_be_a_function(new_dict):
     def halving(w, dw, config=None):

@@ -303,7 +303,6 @@ def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["trian"], "invalid choice: 'trian'"),
-        ([], "required: COMMAND"),
         (["train", "--epocs", "1"], "unrecognized arguments: '--epocs' (did you mean '--epochs'?)"),
         (["train", "--epochs", "one"], "invalid int value: 'one'"),
         (["train", "--model", "resnet"], "invalid choice: 'resnet'"),

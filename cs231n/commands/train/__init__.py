@@ -14,11 +14,17 @@ from cs231n.commands.train import build, results, run_folder
 from cs231n.commands.train.options import add_options
 from cs231n.solver import Solver
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "run", "train"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Train the network and write the run folder, also after an interruption."""
+    train(options)
+    return 0
+
+
+def train(options: argparse.Namespace) -> Path:
+    """Train the network that the options describe, and return its run folder."""
     if options.resume is not None:
         options = run_folder.read_options(options.resume, options)
     np.random.seed(options.seed)
@@ -30,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     with run_folder.locked(folder, new=options.resume is None):
         run_folder.write_configuration(folder, options)
         _train(folder, options, solver, data)
-    return 0
+    return folder
 
 
 def _train(

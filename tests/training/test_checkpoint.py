@@ -400,7 +400,7 @@ def test_a_folder_that_cannot_be_made_is_told_early_and_stops_nothing(tmp_path, 
     (tmp_path / "file").write_bytes(b"in the way")
     solver = solver_in(tmp_path / "file", lambda _: seen.append(capsys.readouterr().err))
     solver.train()
-    assert "Not a directory" in seen[1]
+    assert "file is a file; expected a folder" in seen[1]
     assert len(solver.loss_history) == 20
 
 

@@ -55,11 +55,12 @@ def write(
 def _draw(folder: Path, title: str, solver: Solver) -> dict[str, Path]:
     """Draw the training curves and, where they can be seen, the filters; return the places."""
     places = {"training curves": folder / "training_curves.png"}
-    vis_utils.plot_history(solver, title=title).savefig(places["training curves"])
+    curves = vis_utils.plot_history(solver, title=title)
+    storage.write_figure(places["training curves"], curves)
     filters = _first_filters(solver.model)
     if filters is not None:
         places["filters"] = folder / "filters.png"
-        vis_utils.plot_filters(filters).savefig(places["filters"])
+        storage.write_figure(places["filters"], vis_utils.plot_filters(filters))
     return places
 
 

@@ -130,7 +130,7 @@ def _words(folder: Path) -> list[str]:
     """Return the command line of an earlier run."""
     path = folder / "config.json"
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["options"].items()
+        stored = json.loads(storage.read_text("train", path))["options"].items()
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} is no run folder: there is no {path}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -61,7 +61,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         If the file cannot be written, or the target is a folder; names the target.
     """
     target = _named("replacing", path)
-    with _explaining(target):
+    with explaining(target):
         sweep(target.parent)
         part, descriptor = _new_part(target.parent)
         try:
@@ -80,8 +80,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _explaining(target: Path) -> Iterator[None]:
-    """Let errors of the system say which file could not be written, and why."""
+def explaining(target: Path) -> Iterator[None]:
+    """Let errors of the system say which file could not be written, and why.
+
+    Parameters
+    ----------
+    target : Path
+        The file that the body writes, if only a part of it beside it.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    OSError
+        If there is no such folder, or a folder in the target's place; else what the body raises.
+    """
     folder = target.parent
     try:
         _check_place(target)

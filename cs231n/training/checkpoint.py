@@ -72,17 +72,23 @@ def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> Path:
     content = _content(state)
     part = _beside(target, "part")
     _refuse_folders(target)
+    with storage.explaining(target):
+        _replace(target, part, content, identity(state))
+    storage.sync_folder(target.parent)
+    return target
+
+
+def _replace(target: Path, part: Path, content: memoryview, run: str) -> None:
+    """Write a part, and give it the target's name once it is whole on the disk."""
     try:
         _write(part, content)
         _compare(part, content)
-        _make_way(target, identity(state))
+        _make_way(target, run)
         os.replace(part, target)
     except BaseException:
         # Not in a finally: what a kill leaves behind `load` still finds, whole or not.
         _remove(part)
         raise
-    storage.sync_folder(target.parent)
-    return target
 
 
 def _refuse_folders(target: Path) -> None:

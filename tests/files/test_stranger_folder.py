@@ -29,9 +29,15 @@ def test_the_part_of_a_checkpoint_is_never_another_file(kind, tmp_path):
 
 def test_a_folder_in_the_place_of_a_checkpoint_stays(tmp_path):
     (tmp_path / "run.npz").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"cannot write .*run\.npz: it is a folder"):
+    with pytest.raises(IsADirectoryError, match=r"run\.npz is a folder; expected a file"):
         checkpoint.save(tmp_path / "run", {"x": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux's /proc")
+def test_a_folder_that_takes_no_checkpoint_is_told_without_the_name_of_a_part():
+    with pytest.raises(PermissionError, match=r"cannot write /proc/a\.npz: /proc takes no new"):
+        checkpoint.save("/proc/a", {"x": 1})
 
 
 def test_links_at_every_name_of_a_run_are_not_followed(tmp_path, capsys):

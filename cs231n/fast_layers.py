@@ -9,7 +9,6 @@ but a backward pass needs those only.
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy as np
 from cs231n.core import checks
 from cs231n.core.contract import backward, forward
 from cs231n.core.window import Window
-from cs231n.kernels import numpy_kernels, workspace
-from cs231n.kernels.backend import backend, kernels
+from cs231n.kernels import workspace
+from cs231n.kernels.backend import backend, kernels_for
 from cs231n.kernels.threads import get_num_threads, set_num_threads
 from cs231n.layers import (
     AffineCache,
@@ -87,7 +86,7 @@ def _conv_forward(
     """Compute a convolution, with the relu applied if asked for."""
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     out = workspace.empty((len(x), len(w), *window.over(x)), dtype)
-    _kernels(x, w, out).conv_forward(*_contiguous(dtype, x, w, b), out, window, relu)
+    kernels_for(x, w, out).conv_forward(*_contiguous(dtype, x, w, b), out, window, relu)
     return out, FastConvCache(x, w, b, dict(conv_param))
 
 
@@ -100,7 +99,7 @@ def conv_backward_fast(dout: Array, cache: FastConvCache, need_dx: bool = True) 
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     images, filters, dout = _contiguous(dtype, x, w, dout)
-    kernels = _kernels(x, w, dout)
+    kernels = kernels_for(x, w, dout)
     dw, db = workspace.empty(w.shape, dtype), np.empty(len(w), dtype)
     kernels.conv_dw(images, dout, dw, db, window)
     dx = None
@@ -139,7 +138,7 @@ def _max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     (planes,) = _contiguous(x.dtype, x.reshape(N * C, H, W))
     out = workspace.empty((N * C, *window.over(x)), x.dtype)
     argmax = workspace.empty(out.shape, _place_dtype(window))
-    _kernels(planes, out).max_pool_forward(planes, out, argmax, window)
+    kernels_for(planes, out).max_pool_forward(planes, out, argmax, window)
     shape = N, C, *out.shape[1:]
     return out.reshape(shape), argmax.reshape(shape)
 
@@ -162,7 +161,7 @@ def max_pool_backward_fast(dout: Array, cache: FastMaxPoolCache) -> Array:
     planes = N * C, *dout.shape[2:]
     douts, places = _contiguous(x.dtype, dout.reshape(planes))[0], argmax.reshape(planes)
     dx = workspace.empty((N * C, H, W), x.dtype)
-    _kernels(douts, dx).max_pool_backward(douts, places, dx, window)
+    kernels_for(douts, dx).max_pool_backward(douts, places, dx, window)
     return dx.reshape(x.shape)
 
 
@@ -188,7 +187,7 @@ def affine_forward_fast(x: Array, w: Array, b: Array) -> tuple[Array, FastAffine
     dtype = _common(x, w, b)
     out = workspace.empty((len(x), w.shape[1]), dtype)
     rows, weights = _aligned(dtype, x.reshape(len(x), len(w)), w)
-    _kernels(rows, out).product(rows, weights, out, *_contiguous(dtype, b))
+    kernels_for(rows, out).matmul(rows, weights, out, *_contiguous(dtype, b))
     return out, FastAffineCache(x, w, b)
 
 
@@ -203,15 +202,17 @@ def affine_backward_fast(
     x, w, b = cache
     dtype = _common(x, w, b)
     rows, weights, dout = _aligned(dtype, x.reshape(len(x), len(w)), w, dout)
-    product = _kernels(rows, dout).product
+    kernels = kernels_for(rows, dout)
     dw = workspace.empty(w.shape, dtype)
-    product(rows.T, dout, dw)
+    kernels.matmul(rows.T, dout, dw)
     dx = None
     if need_dx:
         drows = workspace.empty(rows.shape, dtype)
-        product(dout, weights.T, drows)
+        kernels.matmul(dout, weights.T, drows)
         dx = drows.reshape(x.shape)
-    return dx, dw, dout.sum(axis=0)
+    db = np.empty(b.shape, dtype)
+    kernels.sum_rows(*_contiguous(dtype, dout), db)
+    return dx, dw, db
 
 
 @forward(x="...")
@@ -222,7 +223,7 @@ def relu_forward_fast(x: Array) -> tuple[Array, Array]:
     """
     (flat,) = _contiguous(x.dtype, x)
     out = workspace.empty(x.shape, x.dtype)
-    _kernels(out).relu_forward(flat.reshape(-1), out.reshape(-1))
+    kernels_for(out).relu_forward(flat.reshape(-1), out.reshape(-1))
     return out, x
 
 
@@ -234,7 +235,7 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
     """
     x, dout = _contiguous(cache.dtype, cache, dout)
     dx = workspace.empty(x.shape, x.dtype)
-    _kernels(dx).relu_backward(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
+    kernels_for(dx).relu_backward(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
 
 
@@ -366,17 +367,11 @@ def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bo
         mean, var = np.empty_like(scale), np.empty_like(scale)
     else:
         mean, var = _contiguous(dtype, running_mean, running_var)
+    arrays = planes, scale, shift, out, mean, var
+    kernels_for(planes).batch_norm_forward(*arrays, eps, relu, train)
     if train:
-        if out.size:
-            _kernels(out).batch_norm_forward(planes, scale, shift, out, mean, var, eps, relu)
         running_mean = momentum * running_mean + (1 - momentum) * mean
         running_var = momentum * running_var + (1 - momentum) * var
-    else:
-        scale = scale / np.sqrt(var + eps)
-        np.multiply(planes, scale[:, None], out=out)
-        out += (shift - mean * scale)[:, None]
-        if relu:
-            np.maximum(out, 0, out=out)
     bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
     return out.reshape(x.shape), x, gamma, beta, mean, var, eps, mode
 
@@ -415,20 +410,10 @@ def spatial_batchnorm_relu_backward_fast(
 def _batch_norm_backward(dout: Array, cache: FastBatchNormCache, relu: bool = False) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
     train = checks.mode("", {"mode": cache.mode}) == "train"
-    planes, dplanes, scale, shift, mean, var, dx, dgamma, dbeta = _norm_arrays(dout, cache)
+    planes, dplanes, *others = _norm_arrays(dout, cache)
     eps = checks.eps("cache", {"eps": cache.eps})
-    if train and dx.size:
-        results = mean, var, dx, dgamma, dbeta, eps, relu
-        _kernels(dplanes).batch_norm_backward(dplanes, planes, scale, shift, *results)
-    elif not train:
-        std = np.sqrt(var + eps)
-        scale = scale / std
-        if relu:
-            out = planes * scale[:, None] + (shift - mean * scale)[:, None]
-            dplanes = np.where(out > 0, dplanes, 0)
-        np.multiply(dplanes, scale[:, None], out=dx)
-        dgamma = np.einsum("ncp,ncp->c", dplanes, planes - mean[:, None]) / std
-        dbeta = dplanes.sum(axis=(0, 2))
+    kernels_for(planes).batch_norm_backward(dplanes, planes, *others, eps, relu, train)
+    dx, dgamma, dbeta = others[-3:]
     return dx.reshape(dout.shape), dgamma, dbeta
 
 
@@ -438,7 +423,7 @@ def _norm_arrays(dout: Array, cache: Any) -> list[Array]:
     dtype = _common(x, gamma, beta)
     weights = gamma.reshape(-1), beta.reshape(-1), mean.reshape(-1), var.reshape(-1)
     arrays = _contiguous(dtype, _planes(x), _planes(dout), *weights)
-    results = [np.zeros(x.shape[1], dtype), np.zeros(x.shape[1], dtype)]
+    results = [np.empty(x.shape[1], dtype), np.empty(x.shape[1], dtype)]
     return [*arrays, workspace.empty(arrays[0].shape, dtype), *results]
 
 
@@ -502,8 +487,7 @@ def _group_norm(
     planes, scale, shift = _contiguous(dtype, _planes(x), gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(planes.shape, dtype)
     mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
-    if out.size:
-        _kernels(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
+    kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
     return out.reshape(x.shape), mean, var
 
 
@@ -511,8 +495,7 @@ def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
     """Return dx, dgamma and dbeta of a normalisation of each image."""
     planes, dplanes, scale, _, mean, var, *results = _norm_arrays(dout, cache)
     eps = checks.eps("cache", {"eps": cache.eps})
-    if planes.size:
-        _kernels(dplanes).group_norm_backward(dplanes, planes, scale, mean, var, *results, eps)
+    kernels_for(planes).group_norm_backward(dplanes, planes, scale, mean, var, *results, eps)
     dx, dgamma, dbeta = results
     return dx.reshape(dout.shape), dgamma, dbeta
 
@@ -530,32 +513,8 @@ def softmax_loss_fast(x: Array, y: Array, label_smoothing: float = 0.0) -> tuple
     """
     s = checks.number("", "label_smoothing", label_smoothing, 0, 1)
     (scores,), (y,) = _contiguous(x.dtype, x), _contiguous(np.dtype(np.int64), y)
-    if len(x) == 0:
-        return 0.0, np.zeros_like(x)
     losses, dx = np.empty(len(x), x.dtype), np.empty(x.shape, x.dtype)
-    _kernels(scores).softmax_loss(scores, y, losses, dx)
-    if s:
-        _smooth_labels(scores, y, s, losses, dx)
-    return float(losses.sum(dtype=np.float64) / len(x)), dx
-
-
-def _smooth_labels(
-    scores: np.ndarray, y: np.ndarray, s: float, losses: np.ndarray, dx: np.ndarray
-) -> None:
-    """Turn losses and gradient of the labels into those of targets smoothed by s.
-
-    ``-mean(log p) = -log p[y] + mean(x[y] - x)``, so the kernel's losses need no other logarithm.
-    """
-    N, C = scores.shape
-    correct = np.arange(N), y
-    losses += s * (scores[correct][:, None] - scores).mean(axis=1)
-    dx -= s / (C * N)
-    dx[correct] += s / N
-
-
-def _kernels(*arrays: np.ndarray) -> ModuleType:
-    """Return the kernels in use; NumPy's for empty arrays, which have no first element to name."""
-    return kernels() if all(array.size for array in arrays) else numpy_kernels
+    return kernels_for(scores).softmax_loss(scores, y, losses, dx, s), dx
 
 
 def _common(x: Array, *others: Array) -> np.dtype[Any]:

@@ -13,10 +13,20 @@ import os
 import warnings
 from types import ModuleType
 
+import numpy as np
+
 from cs231n.core import checks
 from cs231n.kernels import numpy_kernels
 
-__all__ = ["BUILD_HINT", "REFERENCE", "available", "backend", "kernels", "select"]
+__all__ = [
+    "BUILD_HINT",
+    "REFERENCE",
+    "available",
+    "backend",
+    "kernels",
+    "kernels_for",
+    "select",
+]
 
 BUILD_HINT = (
     "cs231n: the compiled extension is missing, NumPy does its work more slowly."
@@ -100,6 +110,14 @@ def backend(name: str | None = None) -> str:
     if name is not None:
         select(name)
     return _selected
+
+
+def kernels_for(*arrays: np.ndarray) -> ModuleType:
+    """Return the module of the kernels in use; NumPy's where an array is empty.
+
+    Compiled kernels point to an array's first element, which an empty one does not have.
+    """
+    return kernels() if all(array.size for array in arrays) else numpy_kernels
 
 
 def kernels() -> ModuleType:

@@ -13,10 +13,11 @@ Processing, 2006).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from cs231n.im2col import Window, add_windows
+from cs231n.im2col import Window
 
 __all__ = [
     "add_scaled",
@@ -27,15 +28,17 @@ __all__ = [
     "conv_forward",
     "group_norm_backward",
     "group_norm_forward",
+    "matmul",
     "max_pool_backward",
     "max_pool_forward",
-    "product",
     "relu_backward",
     "relu_forward",
     "softmax_loss",
+    "sum_rows",
 ]
 
 _CACHED = 1 << 21  # bytes of columns that are made at once
+_Index = tuple[Any, ...]
 
 
 def conv_forward(
@@ -69,18 +72,16 @@ def conv_dw(
 def conv_dx(w: np.ndarray, dout: np.ndarray, dx: np.ndarray, window: Window) -> None:
     """Write the gradient of the images: ``dcols = w.T @ dout``, added back into each image."""
     filters, dmaps = _as_matrices(w, dout)
-    (C, H, W), (OH, OW) = dx.shape[1:], dout.shape[2:]
     images = _images_at_once(dx, dout, window)
-    dcols = np.empty((images, filters.shape[1], OH * OW), dx.dtype)
-    padded = np.empty((images, C, H + 2 * window.pad, W + 2 * window.pad), dx.dtype)
+    dcols = np.empty((images, filters.shape[1], dmaps.shape[2]), dx.dtype)
+    windows = dcols.reshape(images, *w.shape[1:], *dout.shape[2:])
+    dx[...] = 0
     for start in range(0, len(dx), images):
         group = slice(start, start + images)
         n = len(dx[group])
         np.matmul(filters.T, dmaps[group], out=dcols[:n])
-        padded[...] = 0
-        windows = dcols[:n].reshape(n, C, window.HH, window.WW, OH, OW)
-        add_windows(windows, padded[:n], window)
-        dx[group] = window.crop(padded[:n])
+        for column, pixel in _taps(dx, dout, window):
+            dx[group][pixel] += windows[:n][column]
 
 
 def _as_matrices(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,25 +91,49 @@ def _as_matrices(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _images_at_once(x: np.ndarray, out: np.ndarray, window: Window) -> int:
-    """Return the number of images whose columns together stay in the processor's cache."""
+    """Return the number of images, of those there are, whose columns fit the processor's cache."""
     column = x.shape[1] * window.HH * window.WW * out.shape[2] * out.shape[3]
-    return max(_CACHED // max(column * x.itemsize, 1), 1)
+    return max(min(_CACHED // max(column * x.itemsize, 1), len(x)), 1)
 
 
 def _columns(x: np.ndarray, out: np.ndarray, window: Window) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield each group of images with its columns, in one buffer for all of them."""
-    C, H, W = x.shape[1:]
-    images = _images_at_once(x, out, window)
-    padded = np.zeros((images, C, H + 2 * window.pad, W + 2 * window.pad), x.dtype)
-    windows = window.view(padded).transpose(0, 1, 4, 5, 2, 3)  # (images, C, HH, WW, OH, OW)
-    cols = np.empty(windows.shape, x.dtype)
-    rows = C * window.HH * window.WW
+    images, C = _images_at_once(x, out, window), x.shape[1]
+    # What lies in the padding is zero in every group; the image itself is never padded, so that
+    # the memory does not grow with pad.
+    windows = np.zeros((images, C, window.HH, window.WW, *out.shape[2:]), x.dtype)
+    cols = windows.reshape(images, C * window.HH * window.WW, out.shape[2] * out.shape[3])
     for start in range(0, len(x), images):
         group = slice(start, start + images)
         n = len(x[group])
-        window.crop(padded)[:n] = x[group]
-        cols[:n] = windows[:n]
-        yield group, cols[:n].reshape(n, rows, out.shape[2] * out.shape[3])
+        for column, pixel in _taps(x, out, window):
+            windows[:n][column] = x[group][pixel]
+        yield group, cols[:n]
+
+
+def _taps(x: np.ndarray, out: np.ndarray, window: Window) -> Iterator[tuple[_Index, _Index]]:
+    """Yield for each tap its index in windows (n, C, HH, WW, OH, OW), and that of its pixels in x.
+
+    Windows whose tap lies outside of the image are left out.
+    """
+    axes = zip(x.shape[2:], out.shape[2:], (window.HH, window.WW))
+    rows, columns = (
+        [_inside(tap, *sizes[:2], window) for tap in range(sizes[2])] for sizes in axes
+    )
+    for hh, (OH, H) in enumerate(rows):
+        for ww, (OW, W) in enumerate(columns):
+            yield (..., hh, ww, OH, OW), (..., H, W)
+
+
+def _inside(tap: int, size: int, positions: int, window: Window) -> tuple[slice, slice]:
+    """Return the windows along an axis whose tap lies in the image, and the places of the tap."""
+    start, stride = tap - window.pad, window.stride
+    first = max(-(start // stride), 0)
+    end = min(max(-((start - size) // stride), first), positions)
+    if end <= first:
+        return slice(0), slice(0)
+    at = start + first * stride
+    return slice(first, end), slice(at, at + (end - first - 1) * stride + 1, stride)
 
 
 def max_pool_forward(x: np.ndarray, out: np.ndarray, argmax: np.ndarray, window: Window) -> None:
@@ -174,14 +199,18 @@ def batch_norm_forward(
     var: np.ndarray,
     eps: float,
     relu: bool = False,
+    train: bool = True,
 ) -> None:
-    """Write the output, mean and variance of x (N, C, pixels), normalised channel by channel.
+    """Write the output of x (N, C, pixels), normalised channel by channel.
 
+    In train mode the mean and variance of the batch are written too, else those given are used.
     The relu is applied to the output if asked for.
     """
-    mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
+    if train:
+        mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     np.subtract(x, mean[:, None], out=out)
-    var[...] = np.einsum("ncp,ncp->c", out, out) / (x.size / len(var))
+    if train:
+        var[...] = np.einsum("ncp,ncp->c", out, out) / (x.shape[0] * x.shape[2])
     out *= (gamma / np.sqrt(var + eps))[:, None]
     out += beta[:, None]
     if relu:
@@ -200,18 +229,27 @@ def batch_norm_backward(
     dbeta: np.ndarray,
     eps: float,
     relu: bool = False,
+    train: bool = True,
 ) -> None:
-    """Write the gradients of x (N, C, pixels), gamma and beta."""
-    std, count = np.sqrt(var + eps), x.size / len(var)
+    """Write the gradients of x (N, C, pixels), gamma and beta.
+
+    In train mode the mean and variance depend on x, else they are constants.
+    """
+    std, count = np.sqrt(var + eps), x.shape[0] * x.shape[2]
     x_hat = x - mean[:, None]
     if relu:  # computed as in the forward pass: no unit may be on in one and off in the other
         dout = np.where(x_hat * (gamma / std)[:, None] + beta[:, None] > 0, dout, 0)
     x_hat /= std[:, None]
     dout.sum(axis=(0, 2), out=dbeta)
     dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat)
-    np.subtract(dout, (dbeta / count)[:, None], out=dx)
-    dx -= x_hat * (dgamma / count)[:, None]
-    dx *= (gamma / std)[:, None]
+    if train:
+        np.subtract(dout, (dbeta / count)[:, None], out=dx)
+        dx -= x_hat * (dgamma / count)[:, None]
+        # dx adds up to zero but for roundings, which a bias in front of the layer would gather
+        dx -= dx.mean(axis=(0, 2))[:, None]
+        dx *= (gamma / std)[:, None]
+    else:
+        np.multiply(dout, (gamma / std)[:, None], out=dx)
 
 
 def group_norm_forward(
@@ -224,7 +262,7 @@ def group_norm_forward(
     eps: float,
 ) -> None:
     """Write the output, mean and variance (N * G,) of x (N, C, pixels), normalised by groups."""
-    rows = x.reshape(len(mean), -1)
+    rows = _groups(x, mean)
     mean[...] = rows.mean(axis=1, dtype=np.float64)
     centred = rows - mean[:, None]
     var[...] = np.einsum("rk,rk->r", centred, centred) / rows.shape[1]
@@ -246,7 +284,7 @@ def group_norm_backward(
 ) -> None:
     """Write the gradients of x (N, C, pixels), gamma and beta."""
     std = np.sqrt(var + eps)[:, None]
-    x_hat = (x.reshape(len(mean), -1) - mean[:, None]) / std
+    x_hat = (_groups(x, mean) - mean[:, None]) / std
     dout.sum(axis=(0, 2), out=dbeta)
     dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat.reshape(x.shape))
     g = (dout * gamma[:, None]).reshape(x_hat.shape)
@@ -255,8 +293,20 @@ def group_norm_backward(
     dx[...] = rows.reshape(x.shape)
 
 
-def softmax_loss(x: np.ndarray, y: np.ndarray, losses: np.ndarray, dx: np.ndarray) -> None:
-    """Write the loss of each row of scores x (N, C), and the gradient dx of their mean."""
+def _groups(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return the groups of x (N, C, pixels), of which each has a mean, as rows."""
+    return x.reshape(len(mean), max(x.size // max(len(mean), 1), 1))
+
+
+def softmax_loss(
+    x: np.ndarray, y: np.ndarray, losses: np.ndarray, dx: np.ndarray, label_smoothing: float = 0.0
+) -> float:
+    """Write the loss of each row of scores x (N, C), and the gradient dx of their mean.
+
+    Returns the mean, 0 of no rows; the targets are smoothed labels if asked for.
+    """
+    if not len(x):
+        return 0.0
     shifted = x - x.max(axis=1, keepdims=True)
     np.exp(shifted, out=dx)
     total = dx.sum(axis=1, keepdims=True)
@@ -264,11 +314,21 @@ def softmax_loss(x: np.ndarray, y: np.ndarray, losses: np.ndarray, dx: np.ndarra
     losses[...] = np.log(total[:, 0]) - shifted[rows, y]
     dx /= total
     dx[rows, y] -= 1
+    if label_smoothing:  # -mean(log p) = -log p[y] + mean(x[y] - x)
+        losses += label_smoothing * (x[rows, y][:, None] - x).mean(axis=1)
+        dx -= label_smoothing / x.shape[1]
+        dx[rows, y] += label_smoothing
     dx /= len(y)
+    return float(losses.mean(dtype=np.float64))
 
 
-def product(a: np.ndarray, b: np.ndarray, out: np.ndarray, bias: np.ndarray | None = None) -> None:
+def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray, bias: np.ndarray | None = None) -> None:
     """Write a @ b, plus bias to every row if there is one; a and b may be transposed views."""
     np.matmul(a, b, out=out)
     if bias is not None:
         out += bias
+
+
+def sum_rows(a: np.ndarray, out: np.ndarray) -> None:
+    """Write the sum of the rows of a."""
+    a.sum(axis=0, out=out)

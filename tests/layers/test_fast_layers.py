@@ -267,19 +267,19 @@ def test_conv_of_bytes_agrees_with_naive(backend_name, rng):
 
 
 COMPILED = [name for name in KERNELS if name != "numpy"]
-BY_FILTERING = {
+BY_WINOGRAD = {
     name: case
     for name, case in CONV_CASES.items()
     if case.w[2:] == (3, 3) and case.stride == 1 and case.x[0]
 }
-both_ways = pytest.mark.parametrize("path", ["direct", "filtered"])
+both_ways = pytest.mark.parametrize("path", ["direct", "winograd"])
 compiled_only = pytest.mark.parametrize("backend_name", COMPILED, indirect=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @both_ways
 @compiled_only
-@pytest.mark.parametrize("case", BY_FILTERING.values(), ids=BY_FILTERING)
+@pytest.mark.parametrize("case", BY_WINOGRAD.values(), ids=BY_WINOGRAD)
 def test_both_ways_of_the_kernels_agree_with_naive(case, path, dtype, backend_name, rng):
     arrays = case.draw(rng, dtype)
     expected = conv(*arrays, case.param, "naive")
@@ -298,19 +298,19 @@ def test_the_ways_are_two_and_the_kernels_take_one(dtype, backend_name, rng):
     for x, w in (((16, 33, 16, 18), (35, 33, 3, 3)), ((1, 33, 5, 6), (35, 33, 3, 3))):
         case = ConvCase(x, w, pad=1)
         arrays = case.draw(rng, dtype)
-        direct, filtered, taken = (
+        direct, winograd, taken = (
             [result.tobytes() for result in conv_by_kernels(arrays, 1, path)[:3]]
-            for path in ("direct", "filtered", "rule")
+            for path in ("direct", "winograd", "rule")
         )
         if backend_name != "baseline":  # which has no vectors, and one way, on some processors
-            assert all(one != other for one, other in zip(direct, filtered))
-        assert all(one in two for one, two in zip(taken, zip(direct, filtered)))
+            assert all(one != other for one, other in zip(direct, winograd))
+        assert all(one in two for one, two in zip(taken, zip(direct, winograd)))
 
 
 def test_an_unknown_way_is_refused():
     if COMPILED:
         arrays = CONV_CASES["many channels"].draw(np.random.default_rng(0), "float32")
-        with pytest.raises(ValueError, match=r"path is 'fast'; expected one of .*'filtered'"):
+        with pytest.raises(ValueError, match=r"path is 'fast'; expected one of .*'winograd'"):
             conv_by_kernels(arrays, 1, "fast")
 
 
@@ -431,7 +431,7 @@ def test_conv_gradients_are_the_transpose_of_the_forward_pass(case, twin, backen
 
 
 # Pieces along the inner size, blocks of rows, panels of columns and slabs: whole ones and rests.
-PRODUCTS = {
+MATMULS = {
     "one of each": (1, 1, 1),
     "less than a tile": (3, 5, 7),
     "whole tiles": (24, 512, 64),
@@ -445,22 +445,22 @@ PRODUCTS = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("columns_first", [(0, 0), (0, 1), (1, 0), (1, 1)])
-@pytest.mark.parametrize("sizes", PRODUCTS.values(), ids=PRODUCTS)
-def test_product_agrees_with_exact_sums(sizes, columns_first, dtype, backend_name, rng):
+@pytest.mark.parametrize("sizes", MATMULS.values(), ids=MATMULS)
+def test_matmul_agrees_with_exact_sums(sizes, columns_first, dtype, backend_name, rng):
     M, K, N = sizes
     # Small integers: every sum is exact, whatever its order.
     a, b = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((M, K), (K, N)))
     bias, out = rng.integers(-3, 4, N).astype(dtype), np.full((M, N), np.nan, dtype)
     expected = a.astype(np.int64) @ b.astype(np.int64)
     a, b = (np.asfortranarray(x) if turned else x for x, turned in zip((a, b), columns_first))
-    backend.kernels().product(a, b, out, bias)
+    backend.kernels().matmul(a, b, out, bias)
     np.testing.assert_array_equal(out, expected + bias.astype(np.int64))
-    backend.kernels().product(a, b, out)
+    backend.kernels().matmul(a, b, out)
     np.testing.assert_array_equal(out, expected)
 
 
 @pytest.mark.parametrize("place", ["x", "w"])
-def test_product_keeps_nan_in_its_row_or_column(place, backend_name, rng):
+def test_matmul_keeps_nan_in_its_row_or_column(place, backend_name, rng):
     x, w = rng.standard_normal((30, 40)), rng.standard_normal((40, 50))
     expected = np.zeros((30, 50), bool)
     if place == "x":

@@ -118,11 +118,11 @@ def patch_cases(draw):
 @pytest.mark.skipif(KERNELS == ["numpy"], reason="the extension is not built")
 @quick
 @given(patch_cases(), dtypes, st.sampled_from(KERNELS[:-1] or KERNELS), threads, seeds)
-def test_filtered_conv(case, dtype, name, number, seed):
+def test_winograd_conv(case, dtype, name, number, seed):
     arrays = draw_arrays(seed, dtype, case.x, case.w, case.w[:1], case.out)
     expected = conv_by_definition(*in_float64(arrays), case.stride, case.pad)
     with Using(name, number):
-        found = conv_by_kernels(arrays, case.pad, "filtered")
+        found = conv_by_kernels(arrays, case.pad, "winograd")
     assert_agree(found, expected, dtype)
 
 

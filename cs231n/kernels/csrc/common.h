@@ -23,6 +23,31 @@
 #define FETCH_TO_WRITE(p) ((void)0)
 #endif
 
+/* A pointer that one thread may store while others load it. */
+#if defined(__GNUC__)
+#define LOAD_POINTER(p) __atomic_load_n(&(p), __ATOMIC_RELAXED)
+#define STORE_POINTER(p, value) __atomic_store_n(&(p), (value), __ATOMIC_RELAXED)
+#else
+#define LOAD_POINTER(p) (p)
+#define STORE_POINTER(p, value) ((p) = (value))
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define X86_64 1
+#else
+#define X86_64 0
+#endif
+
+/* Round v, a number or a vector, here: it may not become part of a fused multiply-add, which would
+ * leave a trace where equal numbers are subtracted. */
+#if X86_64
+#define ROUND(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__) && defined(__GNUC__)
+#define ROUND(v) __asm__("" : "+w"(v))
+#else
+#define ROUND(v) ((void)(v))
+#endif
+
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 

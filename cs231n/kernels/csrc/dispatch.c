@@ -1,19 +1,16 @@
 #include "dispatch.h"
-#include <string.h>
+#include "common.h"
 
 typedef struct {
     const char *name;
-    const kernels_f32 *f32;
-    const kernels_f64 *f64;
+    const kernel_table *f32, *f64;
 } instruction_set;
 
-#define DECLARE(isa)                                                                               \
-    extern const kernels_f32 kernels_f32_##isa;                                                    \
-    extern const kernels_f64 kernels_f64_##isa;
-#define ENTRY(isa) {#isa, &kernels_f32_##isa, &kernels_f64_##isa}
+#define DECLARE(isa) extern const kernel_table isa##_f32, isa##_f64;
+#define ENTRY(isa) {#isa, &isa##_f32, &isa##_f64}
 
 DECLARE(baseline)
-#if defined(__x86_64__) && defined(__GNUC__)
+#if X86_64
 DECLARE(avx2)
 DECLARE(avx512)
 static const instruction_set sets[] = {ENTRY(avx512), ENTRY(avx2), ENTRY(baseline)};
@@ -23,13 +20,12 @@ static const instruction_set sets[] = {ENTRY(baseline)};
 
 enum { SETS = sizeof sets / sizeof *sets };
 
-const kernels_f32 *selected_f32 = &kernels_f32_baseline;
-const kernels_f64 *selected_f64 = &kernels_f64_baseline;
+static const instruction_set *selected = &sets[SETS - 1];
 
 /* Whether this processor, and the operating system, can run a set of `sets`. */
 static int runs(const instruction_set *set)
 {
-#if defined(__x86_64__) && defined(__GNUC__)
+#if X86_64
     __builtin_cpu_init();
     if (!strcmp(set->name, "avx512"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -53,9 +49,14 @@ int select_kernels(const char *name)
 {
     for (int i = 0; i < SETS; i++)
         if (runs(&sets[i]) && !strcmp(sets[i].name, name)) {
-            selected_f32 = sets[i].f32;
-            selected_f64 = sets[i].f64;
+            STORE_POINTER(selected, &sets[i]);
             return 1;
         }
     return 0;
+}
+
+const kernel_table *selected_kernels(size_t element_bytes)
+{
+    const instruction_set *set = LOAD_POINTER(selected);
+    return element_bytes == sizeof(float) ? set->f32 : set->f64;
 }

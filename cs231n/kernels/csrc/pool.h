@@ -8,19 +8,19 @@ typedef struct {
     uint8_t *arg2;
     int32_t *arg;
     ptrdiff_t planes, per_task;
-} FN(pool_job);
+} pool_job;
 
 /* `first` if a is the maximum of a and the later b, else `second`. */
 #define FIRST_MAX(a, b, first, second) ((a) != (a) ? (first) : (b) <= (a) ? (first) : (second))
 
 /* Tasks of some 64 kB of input. */
-static FN(pool_job) FN(make_pool_job)(const window_shape *s)
+static pool_job make_pool_job(const window_shape *s)
 {
     ptrdiff_t plane = MAX(s->H * s->W * (ptrdiff_t)sizeof(T), 1);
-    return (FN(pool_job)){.s = s, .planes = s->N * s->C, .per_task = MAX(64 * 1024 / plane, 1)};
+    return (pool_job){.s = s, .planes = s->N * s->C, .per_task = MAX(64 * 1024 / plane, 1)};
 }
 
-static void FN(run_pool)(const FN(pool_job) *job, task_fn task, int threads)
+static void run_pool(const pool_job *job, task_fn task, int threads)
 {
     parallel_run(task, job, ceil_div(job->planes, job->per_task), threads);
 }
@@ -28,12 +28,12 @@ static void FN(run_pool)(const FN(pool_job) *job, task_fn task, int threads)
 /* ---- windows of 2x2, stride 2 ---- */
 
 #if VBYTES
-typedef uint8_t FN(bytes) __attribute__((vector_size(LANES), aligned(1), may_alias));
+typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 /* Which lanes keep a, of a and the later b. */
 #define KEEPS(a, b) (((b) <= (a)) | ((a) != (a)))
 
-static void FN(pool2_vec)(const T *top, const T *bottom, T *out, uint8_t *arg)
+static void pool2_vec(const T *top, const T *bottom, T *out, uint8_t *arg)
 {
     vec t0 = load(top), t1 = load(top + LANES), b0 = load(bottom), b1 = load(bottom + LANES);
     vec a = shuffle(t0, t1, EVEN), b = shuffle(t0, t1, ODD);
@@ -43,24 +43,24 @@ static void FN(pool2_vec)(const T *top, const T *bottom, T *out, uint8_t *arg)
     lanes keep = KEEPS(upper, lower);
     store(out, choose(keep, upper, lower));
     lanes at = ((keep_a + 1) & keep) | ((keep_c + 3) & ~keep);
-    *(FN(bytes) *)arg = __builtin_convertvector(at, FN(bytes));
+    *(bytes *)arg = __builtin_convertvector(at, bytes);
 }
 
-static void FN(unpool2_vec)(T *dx, const T *dout, const uint8_t *arg, int row)
+static void unpool2_vec(T *dx, const T *dout, const uint8_t *arg, int row)
 {
-    lanes g = (lanes)load(dout), at = __builtin_convertvector(*(const FN(bytes) *)arg, lanes);
+    lanes g = (lanes)load(dout), at = __builtin_convertvector(*(const bytes *)arg, lanes);
     vec left = (vec)(g & (at == 2 * row)), right = (vec)(g & (at == 2 * row + 1));
     store(dx, shuffle(left, right, LOW));
     store(dx + LANES, shuffle(left, right, HIGH));
 }
 #endif
 
-static void FN(pool2_row)(const T *top, const T *bottom, T *out, uint8_t *arg, ptrdiff_t OW)
+static void pool2_row(const T *top, const T *bottom, T *out, uint8_t *arg, ptrdiff_t OW)
 {
     ptrdiff_t i = 0;
 #if VBYTES
     for (; i + LANES <= OW; i += LANES)
-        FN(pool2_vec)(top + 2 * i, bottom + 2 * i, out + i, arg + i);
+        pool2_vec(top + 2 * i, bottom + 2 * i, out + i, arg + i);
 #endif
     for (; i < OW; i++) {
         T a = top[2 * i], b = top[2 * i + 1], c = bottom[2 * i], d = bottom[2 * i + 1];
@@ -72,12 +72,12 @@ static void FN(pool2_row)(const T *top, const T *bottom, T *out, uint8_t *arg, p
 }
 
 /* Row `row` of the windows: every pixel of dx is written once, the gradient or zero. */
-static void FN(unpool2_row)(T *dx, const T *dout, const uint8_t *arg, ptrdiff_t OW, int row)
+static void unpool2_row(T *dx, const T *dout, const uint8_t *arg, ptrdiff_t OW, int row)
 {
     ptrdiff_t i = 0;
 #if VBYTES
     for (; i + LANES <= OW; i += LANES)
-        FN(unpool2_vec)(dx + 2 * i, dout + i, arg + i, row);
+        unpool2_vec(dx + 2 * i, dout + i, arg + i, row);
 #endif
     for (; i < OW; i++) {
         dx[2 * i] = arg[i] == 2 * row ? dout[i] : 0;
@@ -85,31 +85,31 @@ static void FN(unpool2_row)(T *dx, const T *dout, const uint8_t *arg, ptrdiff_t 
     }
 }
 
-static void FN(pool2_forward_task)(const void *arg, ptrdiff_t index, int thread)
+static void pool2_forward_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
-    const FN(pool_job) *job = arg;
+    const pool_job *job = arg;
     const window_shape *s = job->s;
     ptrdiff_t end = MIN((index + 1) * job->per_task, job->planes);
     for (ptrdiff_t plane = index * job->per_task; plane < end; plane++)
         for (ptrdiff_t y = 0; y < s->OH; y++) {
             const T *top = job->src + (plane * s->H + 2 * y) * s->W;
             ptrdiff_t o = (plane * s->OH + y) * s->OW;
-            FN(pool2_row)(top, top + s->W, job->dst + o, job->arg2 + o, s->OW);
+            pool2_row(top, top + s->W, job->dst + o, job->arg2 + o, s->OW);
         }
 }
 
-static void FN(pool2_backward_task)(const void *arg, ptrdiff_t index, int thread)
+static void pool2_backward_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
-    const FN(pool_job) *job = arg;
+    const pool_job *job = arg;
     const window_shape *s = job->s;
     ptrdiff_t end = MIN((index + 1) * job->per_task, job->planes);
     for (ptrdiff_t plane = index * job->per_task; plane < end; plane++) {
         T *dx = job->dst + plane * s->H * s->W;
         for (ptrdiff_t y = 0; y < 2 * s->OH; y++, dx += s->W) {
             ptrdiff_t o = (plane * s->OH + y / 2) * s->OW;
-            FN(unpool2_row)(dx, job->src + o, job->arg2 + o, s->OW, (int)(y & 1));
+            unpool2_row(dx, job->src + o, job->arg2 + o, s->OW, (int)(y & 1));
             if (s->W > 2 * s->OW)
                 dx[s->W - 1] = 0;
         }
@@ -118,31 +118,31 @@ static void FN(pool2_backward_task)(const void *arg, ptrdiff_t index, int thread
     }
 }
 
-static void FN(max_pool2_forward)(const window_shape *s, const T *x, T *out, uint8_t *arg,
-                                  int threads)
+static void max_pool2_forward(const window_shape *s, const void *x, void *out, uint8_t *arg,
+                              int threads)
 {
-    FN(pool_job) job = FN(make_pool_job)(s);
+    pool_job job = make_pool_job(s);
     job.src = x;
     job.dst = out;
     job.arg2 = arg;
-    FN(run_pool)(&job, FN(pool2_forward_task), threads);
+    run_pool(&job, pool2_forward_task, threads);
 }
 
-static void FN(max_pool2_backward)(const window_shape *s, const T *dout, const uint8_t *arg, T *dx,
-                                   int threads)
+static void max_pool2_backward(const window_shape *s, const void *dout, const uint8_t *arg, void *dx,
+                               int threads)
 {
-    FN(pool_job) job = FN(make_pool_job)(s);
+    pool_job job = make_pool_job(s);
     job.src = dout;
     job.dst = dx;
     job.arg2 = (uint8_t *)arg;
-    FN(run_pool)(&job, FN(pool2_backward_task), threads);
+    run_pool(&job, pool2_backward_task, threads);
 }
 
 /* ---- any window, any stride ---- */
 
 /* One tap of all windows of a row.  `at` is the tap's offset from the window's first pixel. */
-ALWAYS_INLINE void FN(pool_tap)(const T *restrict x, T *restrict out, int32_t *restrict arg,
-                                ptrdiff_t OW, ptrdiff_t stride, int32_t at)
+ALWAYS_INLINE void pool_tap(const T *restrict x, T *restrict out, int32_t *restrict arg,
+                            ptrdiff_t OW, ptrdiff_t stride, int32_t at)
 {
     for (ptrdiff_t i = 0; i < OW; i++) {
         T a = out[i], b = x[i * stride];
@@ -152,7 +152,7 @@ ALWAYS_INLINE void FN(pool_tap)(const T *restrict x, T *restrict out, int32_t *r
     }
 }
 
-static void FN(pool_row)(const window_shape *s, const T *x, T *out, int32_t *arg)
+static void pool_row(const window_shape *s, const T *x, T *out, int32_t *arg)
 {
     for (ptrdiff_t i = 0; i < s->OW; i++) {
         out[i] = x[i * s->stride];
@@ -162,32 +162,32 @@ static void FN(pool_row)(const window_shape *s, const T *x, T *out, int32_t *arg
         for (ptrdiff_t j = 0; j < s->WW; j++) {
             ptrdiff_t at = i * s->W + j;
             if (s->stride == 1) /* a constant stride lets the compiler use vectors */
-                FN(pool_tap)(x + at, out, arg, s->OW, 1, (int32_t)at);
+                pool_tap(x + at, out, arg, s->OW, 1, (int32_t)at);
             else if (s->stride == 2)
-                FN(pool_tap)(x + at, out, arg, s->OW, 2, (int32_t)at);
+                pool_tap(x + at, out, arg, s->OW, 2, (int32_t)at);
             else
-                FN(pool_tap)(x + at, out, arg, s->OW, s->stride, (int32_t)at);
+                pool_tap(x + at, out, arg, s->OW, s->stride, (int32_t)at);
         }
 }
 
-static void FN(pool_forward_task)(const void *arg, ptrdiff_t index, int thread)
+static void pool_forward_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
-    const FN(pool_job) *job = arg;
+    const pool_job *job = arg;
     const window_shape *s = job->s;
     ptrdiff_t end = MIN((index + 1) * job->per_task, job->planes);
     for (ptrdiff_t plane = index * job->per_task; plane < end; plane++)
         for (ptrdiff_t y = 0; y < s->OH; y++) {
             ptrdiff_t o = (plane * s->OH + y) * s->OW;
-            FN(pool_row)(s, job->src + (plane * s->H + y * s->stride) * s->W, job->dst + o,
-                         job->arg + o);
+            pool_row(s, job->src + (plane * s->H + y * s->stride) * s->W, job->dst + o,
+                     job->arg + o);
         }
 }
 
-static void FN(pool_backward_task)(const void *arg, ptrdiff_t index, int thread)
+static void pool_backward_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
-    const FN(pool_job) *job = arg;
+    const pool_job *job = arg;
     const window_shape *s = job->s;
     ptrdiff_t end = MIN((index + 1) * job->per_task, job->planes);
     for (ptrdiff_t plane = index * job->per_task; plane < end; plane++) {
@@ -201,22 +201,22 @@ static void FN(pool_backward_task)(const void *arg, ptrdiff_t index, int thread)
     }
 }
 
-static void FN(max_pool_forward)(const window_shape *s, const T *x, T *out, int32_t *arg,
-                                 int threads)
+static void max_pool_forward(const window_shape *s, const void *x, void *out, int32_t *arg,
+                             int threads)
 {
-    FN(pool_job) job = FN(make_pool_job)(s);
+    pool_job job = make_pool_job(s);
     job.src = x;
     job.dst = out;
     job.arg = arg;
-    FN(run_pool)(&job, FN(pool_forward_task), threads);
+    run_pool(&job, pool_forward_task, threads);
 }
 
-static void FN(max_pool_backward)(const window_shape *s, const T *dout, const int32_t *arg, T *dx,
-                                  int threads)
+static void max_pool_backward(const window_shape *s, const void *dout, const int32_t *arg, void *dx,
+                              int threads)
 {
-    FN(pool_job) job = FN(make_pool_job)(s);
+    pool_job job = make_pool_job(s);
     job.src = dout;
     job.dst = dx;
     job.arg = (int32_t *)arg;
-    FN(run_pool)(&job, FN(pool_backward_task), threads);
+    run_pool(&job, pool_backward_task, threads);
 }

@@ -10,15 +10,18 @@
  * FB + NV loads.
  */
 
+#define FB_MAX 8 /* most filters and most vectors of a tile */
+#define NV_MAX 8
+
 typedef struct {
     ptrdiff_t src, dst; /* where a vector starts in the packed image and in the output */
     ptrdiff_t count;    /* lanes that are real output pixels */
-} FN(span);
+} lane_span;
 
 typedef struct {
     /* the problem */
     ptrdiff_t N;                        /* source images */
-    FN(layout) in;                      /* one of them, and its packed copy (pack.inc) */
+    layout in;                      /* one of them, and its packed copy (pack.h) */
     ptrdiff_t K, HH, WW;                /* filters and their taps */
     ptrdiff_t OH, OW;                   /* output positions */
     ptrdiff_t wk, wc, wi, wj;           /* strides of the weights */
@@ -32,34 +35,34 @@ typedef struct {
     int NV;
     /* memory */
     ptrdiff_t *taps;
-    FN(span) * span, *last_span; /* of a full band and of the last one */
+    lane_span *span, *last_span; /* of a full band and of the last one */
     T *packed_w, *packed_b, *packed_x;
-} FN(corr);
+} corr;
 
 /* ---- the register tile ---- */
 
 typedef struct {
     const T *w, *x, *bias;
     T *dst;
-    const FN(span) * span;
+    const lane_span *span;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, C, plane, dplane, dcol;
     int relu;
-} FN(tile_args);
+} tile_args;
 
 /* Write out a tile some of whose lanes are no output pixels, or lie dcol apart. */
-static void FN(store_lanes)(const FN(tile_args) *a, const T *lanes, int FB, int NV)
+static void store_lanes(const tile_args *a, const T *stored, int FB, int NV)
 {
     for (int f = 0; f < FB; f++)
-        for (int v = 0; v < NV; v++, lanes += LANES) {
+        for (int v = 0; v < NV; v++, stored += LANES) {
             T *dst = a->dst + f * a->dplane + a->span[v].dst;
             for (ptrdiff_t i = 0; i < a->span[v].count; i++)
-                dst[i * a->dcol] = lanes[i];
+                dst[i * a->dcol] = stored[i];
         }
 }
 
 /* FB filters by NV vectors; both are constants in every caller, so that acc lives in registers. */
-ALWAYS_INLINE void FN(tile)(const FN(tile_args) *a, const int FB, const int NV)
+ALWAYS_INLINE void tile(const tile_args *a, const int FB, const int NV)
 {
     const T *x[NV_MAX];
     vec acc[FB_MAX][NV_MAX];
@@ -94,35 +97,35 @@ ALWAYS_INLINE void FN(tile)(const FN(tile_args) *a, const int FB, const int NV)
     if (a->relu)
         _Pragma("GCC unroll 8") for (int f = 0; f < FB; f++)
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)
-                acc[f][v] = FN(relu_vec)(acc[f][v]);
+                acc[f][v] = relu_vec(acc[f][v]);
     int whole = a->dcol == 1;
     for (int v = 0; v < NV; v++)
         whole &= a->span[v].count == LANES;
-    T lanes[FB_MAX * NV_MAX * LANES];
+    T stored[FB_MAX * NV_MAX * LANES];
     _Pragma("GCC unroll 8") for (int f = 0; f < FB; f++)
         _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)
-            store(whole ? a->dst + f * a->dplane + a->span[v].dst : lanes + (f * NV + v) * LANES,
+            store(whole ? a->dst + f * a->dplane + a->span[v].dst : stored + (f * NV + v) * LANES,
                   acc[f][v]);
     if (!whole)
-        FN(store_lanes)(a, lanes, FB, NV);
+        store_lanes(a, stored, FB, NV);
 }
 
 /* A tile needs FB*NV sums, NV pixels and one weight in registers. */
 #define FITS(FB, NV) ((FB) * (NV) + (NV) + 1 <= VREGS)
 #define TILE(FB, NV)                                                                               \
-    static void FN(tile_##FB##_##NV)(const FN(tile_args) *a)                                       \
+    static void tile_##FB##_##NV(const tile_args *a)                                               \
     {                                                                                              \
         if (FITS(FB, NV))                                                                          \
-            FN(tile)(a, FB, NV);                                                                   \
+            tile(a, FB, NV);                                                                       \
     }
 #define TILES(FB)                                                                                  \
     TILE(FB, 1) TILE(FB, 2) TILE(FB, 3) TILE(FB, 4) TILE(FB, 5) TILE(FB, 6) TILE(FB, 7) TILE(FB, 8)
 TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6) TILES(7) TILES(8)
 
 #define TILE_ROW(FB)                                                                               \
-    {FN(tile_##FB##_1), FN(tile_##FB##_2), FN(tile_##FB##_3), FN(tile_##FB##_4),                   \
-     FN(tile_##FB##_5), FN(tile_##FB##_6), FN(tile_##FB##_7), FN(tile_##FB##_8)}
-static void (*const FN(tiles)[FB_MAX][NV_MAX])(const FN(tile_args) *) = {
+    {tile_##FB##_1, tile_##FB##_2, tile_##FB##_3, tile_##FB##_4,                                   \
+     tile_##FB##_5, tile_##FB##_6, tile_##FB##_7, tile_##FB##_8}
+static void (*const tile_table[FB_MAX][NV_MAX])(const tile_args *) = {
     TILE_ROW(1), TILE_ROW(2), TILE_ROW(3), TILE_ROW(4),
     TILE_ROW(5), TILE_ROW(6), TILE_ROW(7), TILE_ROW(8)};
 
@@ -132,32 +135,32 @@ static void (*const FN(tiles)[FB_MAX][NV_MAX])(const FN(tile_args) *) = {
 
 /* Rough cycles per tap of one tile: two multiply-adds or two loads per cycle (a vector load that
  * crosses a cache line counts twice), and at least four cycles from one sum to the next. */
-static double FN(tile_cycles)(ptrdiff_t FB, ptrdiff_t NV)
+static double tile_cycles(ptrdiff_t FB, ptrdiff_t NV)
 {
     double fma = 0.5 * (double)(FB * NV), loads = 0.5 * (double)(FB + 2 * NV);
     double front = 0.25 * (double)(FB * NV + FB + NV + 4);
     return MAX(MAX(fma, loads), MAX(front, 4.0)) + 0.1;
 }
 
-static double FN(split_cycles)(ptrdiff_t K, ptrdiff_t blocks, ptrdiff_t spans, ptrdiff_t tiles)
+static double split_cycles(ptrdiff_t K, ptrdiff_t blocks, ptrdiff_t spans, ptrdiff_t tiles)
 {
     double sum = 0;
     ptrdiff_t fb = K / blocks, more_f = K % blocks, nv = spans / tiles, more_v = spans % tiles;
-    sum += (double)((blocks - more_f) * (tiles - more_v)) * FN(tile_cycles)(fb, nv);
-    sum += (double)(more_f * (tiles - more_v)) * FN(tile_cycles)(fb + 1, nv);
-    sum += (double)((blocks - more_f) * more_v) * FN(tile_cycles)(fb, nv + 1);
-    sum += (double)(more_f * more_v) * FN(tile_cycles)(fb + 1, nv + 1);
+    sum += (double)((blocks - more_f) * (tiles - more_v)) * tile_cycles(fb, nv);
+    sum += (double)(more_f * (tiles - more_v)) * tile_cycles(fb + 1, nv);
+    sum += (double)((blocks - more_f) * more_v) * tile_cycles(fb, nv + 1);
+    sum += (double)(more_f * more_v) * tile_cycles(fb + 1, nv + 1);
     return sum;
 }
 
 /* Split filters and vectors into nearly equal blocks, so that no thin tile is left at the end. */
-static double FN(choose_blocks)(FN(corr) *p, ptrdiff_t spans)
+static double choose_blocks(corr *p, ptrdiff_t spans)
 {
     double best = 0;
     for (ptrdiff_t fb = 1; fb <= FB_MAX; fb++)
         for (ptrdiff_t nv = 1; nv <= NV_MAX && FITS(fb, nv); nv++) {
             ptrdiff_t blocks = ceil_div(p->K, fb);
-            double cycles = FN(split_cycles)(p->K, blocks, spans, ceil_div(spans, nv));
+            double cycles = split_cycles(p->K, blocks, spans, ceil_div(spans, nv));
             if (best == 0 || cycles < best) {
                 best = cycles;
                 p->blocks = blocks;
@@ -168,63 +171,63 @@ static double FN(choose_blocks)(FN(corr) *p, ptrdiff_t spans)
 }
 
 /* Whether all output pixels of a band are contiguous, in the packed image and in the output. */
-static int FN(is_flat)(const FN(corr) *p)
+static int is_flat(const corr *p)
 {
     return p->in.maps == p->WW && p->drow == p->OW * p->dcol;
 }
 
-static ptrdiff_t FN(span_count)(const FN(corr) *p, ptrdiff_t rows)
+static ptrdiff_t span_count(const corr *p, ptrdiff_t rows)
 {
-    return FN(is_flat)(p) ? ceil_div(rows * p->OW, LANES) : rows * ceil_div(p->OW, LANES);
+    return is_flat(p) ? ceil_div(rows * p->OW, LANES) : rows * ceil_div(p->OW, LANES);
 }
 
 /* What one task packs should stay in the second-level cache: bands of rows where an image is too
  * large, several images where it is small (which fills tiles, and reads the filters less often). */
-static void FN(choose_group)(FN(corr) *p, ptrdiff_t maps)
+static void choose_group(corr *p, ptrdiff_t maps)
 {
     const ptrdiff_t most = 256 * 1024 / (ptrdiff_t)sizeof(T);
-    FN(set_layout)(&p->in, p->OH, p->OW, p->HH, p->WW, maps);
+    set_layout(&p->in, p->OH, p->OW, p->HH, p->WW, maps);
     p->band = p->OH;
     if (p->in.image > 2 * most) {
         ptrdiff_t halo = (p->HH - 1) / p->in.phases;
         p->band = MAX(p->in.rows * most / p->in.image, halo + 1);
         p->band = MIN(p->band, p->OH);
-        FN(set_layout)(&p->in, p->band, p->OW, p->HH, p->WW, maps);
+        set_layout(&p->in, p->band, p->OW, p->HH, p->WW, maps);
     }
     p->in.banded = p->band < p->OH;
     p->group = 1;
-    while (!p->in.banded && p->group * FN(span_count)(p, p->band) < 16 &&
+    while (!p->in.banded && p->group * span_count(p, p->band) < 16 &&
            2 * p->group * p->in.image <= most && 16 * p->group <= p->N)
         p->group *= 2;
 }
 
 /* Cycles per image with a layout, packing included; sets the layout and the blocking. */
-static double FN(try_layout)(FN(corr) *p, ptrdiff_t maps)
+static double try_layout(corr *p, ptrdiff_t maps)
 {
-    FN(choose_group)(p, maps);
-    double cycles = FN(choose_blocks)(p, p->group * FN(span_count)(p, p->band));
+    choose_group(p, maps);
+    double cycles = choose_blocks(p, p->group * span_count(p, p->band));
     double bands = (double)p->OH / (double)p->band;
     double bytes = (double)p->in.image * (double)sizeof(T);
     double taps = (double)(p->in.C * p->HH * p->WW);
     return bands * (cycles * taps / (double)p->group + bytes * PACK_COST);
 }
 
-static void FN(choose_layout)(FN(corr) *p, int threads)
+static void choose_layout(corr *p, int threads)
 {
     ptrdiff_t maps = MIN(p->in.step, p->WW);
-    double plain = FN(try_layout)(p, maps);
-    if (FN(try_layout)(p, p->WW) >= plain)
-        FN(try_layout)(p, maps);
+    double plain = try_layout(p, maps);
+    if (try_layout(p, p->WW) >= plain)
+        try_layout(p, maps);
     p->bands = ceil_div(p->OH, p->band);
-    p->spans = FN(span_count)(p, p->band);
+    p->spans = span_count(p, p->band);
     p->parts = MIN(ceil_div(threads, ceil_div(p->N, p->group) * p->bands), p->blocks);
 }
 
 /* ---- tables and packed filters ---- */
 
-static void FN(fill_taps)(const FN(corr) *p)
+static void fill_taps(const corr *p)
 {
-    const FN(layout) *in = &p->in;
+    const layout *in = &p->in;
     ptrdiff_t *tap = p->taps;
     for (ptrdiff_t i = 0; i < p->HH; i++)
         for (ptrdiff_t j = 0; j < p->WW; j++) {
@@ -234,9 +237,9 @@ static void FN(fill_taps)(const FN(corr) *p)
 }
 
 /* One span per vector of output pixels: rows cut into vectors, or the whole band as one row. */
-static void FN(fill_spans)(const FN(corr) *p, FN(span) *s, ptrdiff_t band)
+static void fill_spans(const corr *p, lane_span *s, ptrdiff_t band)
 {
-    int flat = FN(is_flat)(p);
+    int flat = is_flat(p);
     ptrdiff_t rows = flat ? 1 : band, length = flat ? band * p->OW : p->OW;
     for (ptrdiff_t g = 0; g < p->group; g++)
         for (ptrdiff_t y = 0; y < rows; y++)
@@ -248,10 +251,10 @@ static void FN(fill_spans)(const FN(corr) *p, FN(span) *s, ptrdiff_t band)
 }
 
 /* Filters as [block][C][taps][filters of the block]: the tile reads them in order. */
-static void FN(pack_block)(const void *arg, ptrdiff_t block, int thread)
+static void pack_block(const void *arg, ptrdiff_t block, int thread)
 {
     (void)thread;
-    const FN(corr) *p = arg;
+    const corr *p = arg;
     ptrdiff_t k0 = part_start(p->K, p->blocks, block), k1 = part_start(p->K, p->blocks, block + 1);
     T *dst = p->packed_w + k0 * p->in.C * p->HH * p->WW;
     for (ptrdiff_t c = 0; c < p->in.C; c++)
@@ -263,13 +266,13 @@ static void FN(pack_block)(const void *arg, ptrdiff_t block, int thread)
         p->packed_b[k] = p->bias ? p->bias[k] : 0;
 }
 
-static ptrdiff_t FN(corr_memory)(FN(corr) *p, void *base, int threads)
+static ptrdiff_t corr_memory(corr *p, void *base, int threads)
 {
     arena a = {base, 0};
     ptrdiff_t taps = p->HH * p->WW;
     p->taps = arena_take(&a, taps * (ptrdiff_t)sizeof(ptrdiff_t));
-    p->span = arena_take(&a, p->group * p->spans * (ptrdiff_t)sizeof(FN(span)));
-    p->last_span = arena_take(&a, p->group * p->spans * (ptrdiff_t)sizeof(FN(span)));
+    p->span = arena_take(&a, p->group * p->spans * (ptrdiff_t)sizeof(lane_span));
+    p->last_span = arena_take(&a, p->group * p->spans * (ptrdiff_t)sizeof(lane_span));
     p->packed_w = arena_take(&a, p->K * p->in.C * taps * (ptrdiff_t)sizeof(T));
     p->packed_b = arena_take(&a, p->K * (ptrdiff_t)sizeof(T));
     /* LANES more, because the last vector of a row may read past its end */
@@ -280,8 +283,8 @@ static ptrdiff_t FN(corr_memory)(FN(corr) *p, void *base, int threads)
 /* ---- running ---- */
 
 /* All tiles of one block of filters over `spans` vectors. */
-static void FN(run_block)(const FN(corr) *p, FN(tile_args) *a, ptrdiff_t block, ptrdiff_t spans,
-                          const FN(span) *span, T *out)
+static void run_block(const corr *p, tile_args *a, ptrdiff_t block, ptrdiff_t spans,
+                      const lane_span *span, T *out)
 {
     ptrdiff_t k0 = part_start(p->K, p->blocks, block), k1 = part_start(p->K, p->blocks, block + 1);
     ptrdiff_t tiles = ceil_div(spans, p->NV);
@@ -291,39 +294,39 @@ static void FN(run_block)(const FN(corr) *p, FN(tile_args) *a, ptrdiff_t block, 
     for (ptrdiff_t i = 0; i < tiles; i++) {
         ptrdiff_t first = part_start(spans, tiles, i), next = part_start(spans, tiles, i + 1);
         a->span = span + first;
-        FN(tiles)[k1 - k0 - 1][next - first - 1](a);
+        tile_table[k1 - k0 - 1][next - first - 1](a);
     }
 }
 
 /* One task: a group of images, or a band of rows of one, and one of `parts` shares of filters. */
-static void FN(run_group)(const void *arg, ptrdiff_t index, int thread)
+static void run_group(const void *arg, ptrdiff_t index, int thread)
 {
-    const FN(corr) *p = arg;
+    const corr *p = arg;
     ptrdiff_t part = index % p->parts, band = index / p->parts % p->bands;
     ptrdiff_t n0 = index / p->parts / p->bands * p->group, images = MIN(p->group, p->N - n0);
     ptrdiff_t rows = MIN(p->band, p->OH - band * p->band);
     T *x = p->packed_x + thread * (p->group * p->in.image + LANES);
     for (ptrdiff_t g = 0; g < images; g++)
-        FN(pack_image)(&p->in, x + g * p->in.image,
-                       p->src + (n0 + g) * p->in.C * p->in.H * p->in.W, band * p->band);
-    FN(tile_args) a = {.x = x, .taps = p->taps, .ntaps = p->HH * p->WW, .C = p->in.C,
-                       .plane = p->in.plane, .dplane = p->dplane, .dcol = p->dcol, .relu = p->relu};
+        pack_image(&p->in, x + g * p->in.image,
+                   p->src + (n0 + g) * p->in.C * p->in.H * p->in.W, band * p->band);
+    tile_args a = {.x = x, .taps = p->taps, .ntaps = p->HH * p->WW, .C = p->in.C,
+                   .plane = p->in.plane, .dplane = p->dplane, .dcol = p->dcol, .relu = p->relu};
     T *out = p->out + n0 * p->dimage + band * p->band * p->drow;
     ptrdiff_t last = part_start(p->blocks, p->parts, part + 1);
     for (ptrdiff_t block = part_start(p->blocks, p->parts, part); block < last; block++)
-        FN(run_block)(p, &a, block, images * FN(span_count)(p, rows),
-                      rows == p->band ? p->span : p->last_span, out);
+        run_block(p, &a, block, images * span_count(p, rows),
+                  rows == p->band ? p->span : p->last_span, out);
 }
 
-static void FN(corr_run)(FN(corr) *p, void *ws, int threads)
+static void corr_run(corr *p, void *ws, int threads)
 {
-    FN(choose_layout)(p, threads);
-    FN(corr_memory)(p, ws, threads);
-    FN(fill_taps)(p);
-    FN(fill_spans)(p, p->span, p->band);
-    FN(fill_spans)(p, p->last_span, p->OH - (p->bands - 1) * p->band);
+    choose_layout(p, threads);
+    corr_memory(p, ws, threads);
+    fill_taps(p);
+    fill_spans(p, p->span, p->band);
+    fill_spans(p, p->last_span, p->OH - (p->bands - 1) * p->band);
     size_t elements = (size_t)(threads * (p->group * p->in.image + LANES));
     memset(p->packed_x, 0, elements * sizeof(T));
-    parallel_run(FN(pack_block), p, p->blocks, threads);
-    parallel_run(FN(run_group), p, ceil_div(p->N, p->group) * p->bands * p->parts, threads);
+    parallel_run(pack_block, p, p->blocks, threads);
+    parallel_run(run_group, p, ceil_div(p->N, p->group) * p->bands * p->parts, threads);
 }

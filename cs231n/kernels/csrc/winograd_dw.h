@@ -1,89 +1,89 @@
-/* dw and db of a 3x3 convolution with stride 1 by the filtering of wino.inc.
+/* dw and db of a 3x3 convolution with stride 1 by the filtering of winograd.h.
  *
  * The output is linear in w, so its gradient takes the same three transforms, transposed:
  *
  *     dw = G^T [ sum over patches of (A dout A^T) * (B^T d B) ] G
  *
  * with a 2x2 tile of dout and a 4x4 patch d of x: 16 multiplications where the direct sum needs 36.
- * For each of the 16 positions the sum is one of dw.inc's, over patches in place of pixels and with
+ * For each of the 16 positions the sum is one of dw.h's, over patches in place of pixels and with
  * channels in place of (channel, i) rows, and its register tile runs it.  A task transforms its
- * patches once for up to WINO_BLOCKS blocks of filters.
+ * patches once for up to WINOGRAD_BLOCKS blocks of filters.
  */
 
 typedef struct {
-    FN(dw_plan) dw;              /* sums: [chunk][block][16 C + 1][DW_WIDTH] */
-    FN(wino_grid) grid;
+    dw_plan dw;              /* sums: [chunk][block][16 C + 1][DW_WIDTH] */
+    winograd_grid grid;
     ptrdiff_t parts;             /* of the blocks of filters */
     T *v, *x, *spread, *packed;  /* per thread; spread: [16][patch][filter of the block] */
     int *wild;                   /* per block: whether a result was not finite */
-} FN(wino_dw);
+} winograd_dw;
 
-#define WINO_BLOCKS 4
+#define WINOGRAD_BLOCKS 4
 
-static ptrdiff_t FN(wino_parts)(const window_shape *s)
+static ptrdiff_t winograd_parts(const window_shape *s)
 {
-    return ceil_div(s->F, WINO_BLOCKS * DW_WIDTH);
+    return ceil_div(s->F, WINOGRAD_BLOCKS * DW_WIDTH);
 }
 
-static int FN(wino_dw_suits)(const window_shape *s)
+static int winograd_dw_suits(const window_shape *s)
 {
-    const FN(wino_costs) cost = {.per_weight = 200, .passes = (double)FN(wino_parts)(s)};
+    const winograd_costs cost = {.per_weight = 200, .passes = (double)winograd_parts(s)};
     if (s->HH != 3 || s->WW != 3 || s->stride != 1 || s->path == DIRECT)
         return 0;
-    return s->path == FILTERED || FN(wino_pays)(s->N, s->C, s->F, s->OH, s->OW, cost);
+    return s->path == WINOGRAD || winograd_pays(s->N, s->C, s->F, s->OH, s->OW, cost);
 }
 
 /* The plan for the same arrays as those of the direct sum. */
-static FN(wino_dw) FN(make_wino_dw)(const FN(dw_plan) *direct)
+static winograd_dw make_winograd_dw(const dw_plan *direct)
 {
-    FN(wino_dw) p = {.dw = *direct};
+    winograd_dw p = {.dw = *direct};
     const window_shape *s = direct->s;
-    p.parts = FN(wino_parts)(s);
-    const ptrdiff_t tasks = ceil_div(WINO_TASKS, p.parts);
-    p.grid = FN(make_wino_grid)(s->N, s->OH, s->OW, tasks);
-    FN(set_wino_layout)(&p.dw.in, &p.grid);
+    p.parts = winograd_parts(s);
+    const ptrdiff_t tasks = ceil_div(WINOGRAD_TASKS, p.parts);
+    p.grid = make_winograd_grid(s->N, s->OH, s->OW, tasks);
+    set_winograd_layout(&p.dw.in, &p.grid);
     p.dw.taps = 16 * s->C;
     p.dw.chunks = MIN(tasks, s->N * p.grid.bands);
     return p;
 }
 
 /* Elements that one thread needs of v, of x, of spread and of packed. */
-static ptrdiff_t FN(wino_v_size)(const FN(wino_dw) *p)
+static ptrdiff_t winograd_v_size(const winograd_dw *p)
 {
-    return 16 * FN(wino_position)(&p->dw.in, &p->grid);
+    return 16 * winograd_position(&p->dw.in, &p->grid);
 }
 
-static ptrdiff_t FN(wino_x_size)(const FN(wino_dw) *p)
+static ptrdiff_t winograd_x_size(const winograd_dw *p)
 {
     return p->dw.in.plane + 2 * LANES;
 }
 
-static ptrdiff_t FN(wino_spread_size)(const FN(wino_dw) *p)
+static ptrdiff_t winograd_spread_size(const winograd_dw *p)
 {
     return 16 * p->grid.group * p->grid.tiles * DW_WIDTH;
 }
 
-static ptrdiff_t FN(wino_packed_size)(const FN(wino_dw) *p)
+static ptrdiff_t winograd_packed_size(const winograd_dw *p)
 {
     return 2 * p->grid.band * p->dw.s->OW * DW_WIDTH;
 }
 
-static ptrdiff_t FN(wino_dw_memory)(FN(wino_dw) *p, void *base, int threads)
+static ptrdiff_t winograd_dw_memory(winograd_dw *p, void *base, int threads)
 {
     arena a = {base, 0};
     const ptrdiff_t size = (ptrdiff_t)sizeof(T), blocks = p->dw.blocks;
-    p->dw.sums = arena_take(&a, p->dw.chunks * blocks * FN(dw_sum_size)(&p->dw) * size);
+    p->dw.sums = arena_take(&a, p->dw.chunks * blocks * dw_sum_size(&p->dw) * size);
     p->dw.scratch = arena_take(&a, threads * DW_WIDTH * size);
-    p->v = arena_take(&a, threads * FN(wino_v_size)(p) * size);
-    p->x = arena_take(&a, threads * FN(wino_x_size)(p) * size);
-    p->spread = arena_take(&a, threads * FN(wino_spread_size)(p) * size);
-    p->packed = arena_take(&a, threads * FN(wino_packed_size)(p) * size);
+    p->v = arena_take(&a, threads * winograd_v_size(p) * size);
+    p->x = arena_take(&a, threads * winograd_x_size(p) * size);
+    p->spread = arena_take(&a, threads * winograd_spread_size(p) * size);
+    p->packed = arena_take(&a, threads * winograd_packed_size(p) * size);
     p->wild = arena_take(&a, blocks * (ptrdiff_t)sizeof(int));
     return a.used;
 }
 
 /* A along two values: (a, a + b, a - b, -b). */
-#define WINO_SPREAD(out0, out1, out2, out3, a, b)                                                  \
+#define WINOGRAD_SPREAD(out0, out1, out2, out3, a, b)                                                  \
     do {                                                                                           \
         (out0) = (a);                                                                              \
         (out1) = (a) + (b);                                                                        \
@@ -92,22 +92,22 @@ static ptrdiff_t FN(wino_dw_memory)(FN(wino_dw) *p, void *base, int threads)
     } while (0)
 
 /* A dout A^T of one vector of filters of one patch; pixels outside of the map are given as zeros. */
-ALWAYS_INLINE void FN(wino_spread)(const T *const pixel[2][2], T *out, ptrdiff_t stride)
+ALWAYS_INLINE void winograd_spread(const T *const pixel[2][2], T *out, ptrdiff_t stride)
 {
     vec half[4][2], u[4];
     _Pragma("GCC unroll 2") for (int j = 0; j < 2; j++)
-        WINO_SPREAD(half[0][j], half[1][j], half[2][j], half[3][j], load(pixel[0][j]),
+        WINOGRAD_SPREAD(half[0][j], half[1][j], half[2][j], half[3][j], load(pixel[0][j]),
                     load(pixel[1][j]));
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
-        WINO_SPREAD(u[0], u[1], u[2], u[3], half[i][0], half[i][1]);
+        WINOGRAD_SPREAD(u[0], u[1], u[2], u[3], half[i][0], half[i][1]);
         _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
             store(out + (4 * i + j) * stride, u[j]);
     }
 }
 
 /* The patches of `high` rows of dout, packed as [pixel][width]; positions `stride` apart. */
-static void FN(wino_dout)(const FN(wino_dw) *p, const T *d, ptrdiff_t high, T *out, ptrdiff_t width,
-                          ptrdiff_t stride)
+static void winograd_dout(const winograd_dw *p, const T *d, ptrdiff_t high, T *out, ptrdiff_t width,
+                      ptrdiff_t stride)
 {
     static const T zeros[LANES];
     const ptrdiff_t OW = p->dw.s->OW;
@@ -119,16 +119,16 @@ static void FN(wino_dout)(const FN(wino_dw) *p, const T *d, ptrdiff_t high, T *o
                 const T *const pixel[2][2] = {{at, right ? at + width : zeros},
                                               {down ? below : zeros,
                                                right && down ? below + width : zeros}};
-                FN(wino_spread)(pixel, out, stride);
+                winograd_spread(pixel, out, stride);
             }
 }
 
 /* Add to the sums of a block of filters what the patches of a piece give, position by position. */
-static void FN(wino_dw_block)(const FN(wino_dw) *p, const T *v, const T *spread, ptrdiff_t patches,
-                              ptrdiff_t NF, T *sum, T *scratch)
+static void winograd_dw_block(const winograd_dw *p, const T *v, const T *spread, ptrdiff_t patches,
+                          ptrdiff_t NF, T *sum, T *scratch)
 {
-    const ptrdiff_t C = p->dw.s->C, position = FN(wino_position)(&p->dw.in, &p->grid), row = 0;
-    FN(dw_args) a = {.rows = &row, .nrows = 1, .OW = patches, .stride = 1};
+    const ptrdiff_t C = p->dw.s->C, position = winograd_position(&p->dw.in, &p->grid), row = 0;
+    dw_args a = {.rows = &row, .nrows = 1, .OW = patches, .stride = 1};
     for (int t = 0; t < 16; t++) {
         a.d = spread + t * patches * NF * LANES;
         for (ptrdiff_t first = 0; first < C; first += DW_ROWS(1)) {
@@ -137,54 +137,54 @@ static void FN(wino_dw_block)(const FN(wino_dw) *p, const T *v, const T *spread,
                 a.x[r] = v + t * position + c * p->grid.padded;
                 a.sum[r] = first + r < C ? sum + (t * C + c) * DW_WIDTH : scratch;
             }
-            FN(dw_tiles)[0][NF - 1](&a);
+            dw_tiles[0][NF - 1](&a);
         }
     }
 }
 
 /* What a piece adds to the sums of one block of filters. */
-static void FN(wino_dw_add)(const FN(wino_dw) *p, FN(wino_piece) at, ptrdiff_t block, T *sum,
-                            int thread)
+static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t block, T *sum,
+                        int thread)
 {
     const window_shape *s = p->dw.s;
     const ptrdiff_t NF = MIN(NF_MAX, p->dw.vectors - block * NF_MAX), width = NF * LANES;
     const ptrdiff_t f0 = block * DW_WIDTH, high = MIN(2 * at.rows, s->OH - 2 * at.y);
     const ptrdiff_t pixels = high * s->OW, tiles = at.rows * p->grid.TW;
     const ptrdiff_t patches = at.images * tiles;
-    T *spread = p->spread + thread * FN(wino_spread_size)(p);
-    T *packed = p->packed + thread * FN(wino_packed_size)(p);
+    T *spread = p->spread + thread * winograd_spread_size(p);
+    T *packed = p->packed + thread * winograd_packed_size(p);
     for (ptrdiff_t i = 0; i < at.images; i++) {
         const ptrdiff_t row = ((at.n + i) * s->F + f0) * s->OH + 2 * at.y;
-        FN(pack_dout)(&p->dw, packed, p->dw.dout + row * s->OW, pixels, s->F - f0, width);
-        FN(add_db)(sum + p->dw.taps * DW_WIDTH, packed, pixels, NF);
-        FN(wino_dout)(p, packed, high, spread + i * tiles * width, width, patches * width);
+        pack_dout(&p->dw, packed, p->dw.dout + row * s->OW, pixels, s->F - f0, width);
+        add_db(sum + p->dw.taps * DW_WIDTH, packed, pixels, NF);
+        winograd_dout(p, packed, high, spread + i * tiles * width, width, patches * width);
     }
-    FN(wino_dw_block)(p, p->v + thread * FN(wino_v_size)(p), spread, patches, NF, sum,
-                      p->dw.scratch + thread * DW_WIDTH);
+    winograd_dw_block(p, p->v + thread * winograd_v_size(p), spread, patches, NF, sum,
+                  p->dw.scratch + thread * DW_WIDTH);
 }
 
-static void FN(wino_dw_task)(const void *arg, ptrdiff_t index, int thread)
+static void winograd_dw_task(const void *arg, ptrdiff_t index, int thread)
 {
-    const FN(wino_dw) *p = arg;
-    const FN(dw_plan) *dw = &p->dw;
+    const winograd_dw *p = arg;
+    const dw_plan *dw = &p->dw;
     const ptrdiff_t chunk = index / p->parts, part = index % p->parts;
     const ptrdiff_t begin = part_start(dw->blocks, p->parts, part);
     const ptrdiff_t end = part_start(dw->blocks, p->parts, part + 1);
     const ptrdiff_t units = dw->s->N * p->grid.bands, last = part_start(units, dw->chunks, chunk + 1);
-    const ptrdiff_t size = FN(dw_sum_size)(dw);
-    T *v = p->v + thread * FN(wino_v_size)(p), *x = p->x + thread * FN(wino_x_size)(p);
+    const ptrdiff_t size = dw_sum_size(dw);
+    T *v = p->v + thread * winograd_v_size(p), *x = p->x + thread * winograd_x_size(p);
     T *sums = dw->sums + chunk * dw->blocks * size;
     memset(sums + begin * size, 0, (size_t)((end - begin) * size) * sizeof(T));
     for (ptrdiff_t i = part_start(units, dw->chunks, chunk); i < last; i += p->grid.group) {
-        const FN(wino_piece) at = FN(wino_piece_at)(&p->grid, i, last);
-        FN(wino_patches)(&dw->in, &p->grid, at, dw->x, x, v);
+        const winograd_piece at = winograd_piece_at(&p->grid, i, last);
+        winograd_patches(&dw->in, &p->grid, at, dw->x, x, v);
         for (ptrdiff_t block = begin; block < end; block++)
-            FN(wino_dw_add)(p, at, block, sums + block * size, thread);
+            winograd_dw_add(p, at, block, sums + block * size, thread);
     }
 }
 
 /* G^T along four values, `step` apart: (a + (b + c)/2, (b - c)/2, (b + c)/2 + d). */
-ALWAYS_INLINE void FN(wino_gather)(const T *m, int step, T out[3])
+ALWAYS_INLINE void winograd_gather(const T *m, int step, T out[3])
 {
     const T half_sum = (m[step] + m[2 * step]) / 2;
     out[0] = m[0] + half_sum;
@@ -193,14 +193,14 @@ ALWAYS_INLINE void FN(wino_gather)(const T *m, int step, T out[3])
 }
 
 /* Write the 3x3 weights of one filter and channel, and return whether one is not finite. */
-static int FN(wino_weights)(const T m[16], T *dw)
+static int winograd_weights(const T m[16], T *dw)
 {
     T half[4][3], bad = 0;
     for (int i = 0; i < 4; i++)
-        FN(wino_gather)(m + 4 * i, 1, half[i]);
+        winograd_gather(m + 4 * i, 1, half[i]);
     for (int j = 0; j < 3; j++) {
         T column[3];
-        FN(wino_gather)(&half[0][j], 3, column);
+        winograd_gather(&half[0][j], 3, column);
         for (int i = 0; i < 3; i++) {
             dw[3 * i + j] = column[i];
             bad += column[i] - column[i];
@@ -209,35 +209,35 @@ static int FN(wino_weights)(const T m[16], T *dw)
     return bad != 0;
 }
 
-static void FN(wino_dw_reduce)(const void *arg, ptrdiff_t block, int thread)
+static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
 {
     (void)thread;
-    const FN(wino_dw) *p = arg;
+    const winograd_dw *p = arg;
     const window_shape *s = p->dw.s;
     const ptrdiff_t f0 = block * DW_WIDTH, filters = MIN(DW_WIDTH, s->F - f0);
     T total[16][DW_WIDTH];
     p->wild[block] = 0;
     for (ptrdiff_t c = 0; c < s->C; c++) {
         for (int t = 0; t < 16; t++)
-            FN(dw_total)(&p->dw, block, t * s->C + c, total[t]);
+            dw_total(&p->dw, block, t * s->C + c, total[t]);
         for (ptrdiff_t f = 0; f < filters; f++) {
             T m[16];
             for (int t = 0; t < 16; t++)
                 m[t] = total[t][f];
-            p->wild[block] |= FN(wino_weights)(m, p->dw.dw + ((f0 + f) * s->C + c) * 9);
+            p->wild[block] |= winograd_weights(m, p->dw.dw + ((f0 + f) * s->C + c) * 9);
         }
     }
-    FN(dw_total)(&p->dw, block, p->dw.taps, total[0]);
+    dw_total(&p->dw, block, p->dw.taps, total[0]);
     memcpy(p->dw.db + f0, total[0], (size_t)filters * sizeof(T));
 }
 
-/* Returns 0 where a result is infinite or NaN: the direct sum must then tell which, see wino_run. */
-static int FN(wino_dw_run)(FN(wino_dw) *p, void *ws, int threads)
+/* Returns 0 where a result is infinite or NaN: the direct sum must then tell which, see winograd_run. */
+static int winograd_dw_run(winograd_dw *p, void *ws, int threads)
 {
-    FN(wino_dw_memory)(p, ws, threads);
-    memset(p->x, 0, (size_t)(threads * FN(wino_x_size)(p)) * sizeof(T));
-    parallel_run(FN(wino_dw_task), p, p->dw.chunks * p->parts, threads);
-    parallel_run(FN(wino_dw_reduce), p, p->dw.blocks, threads);
+    winograd_dw_memory(p, ws, threads);
+    memset(p->x, 0, (size_t)(threads * winograd_x_size(p)) * sizeof(T));
+    parallel_run(winograd_dw_task, p, p->dw.chunks * p->parts, threads);
+    parallel_run(winograd_dw_reduce, p, p->dw.blocks, threads);
     int finite = 1;
     for (ptrdiff_t i = 0; i < p->dw.blocks; i++)
         finite &= !p->wild[i];

@@ -12,11 +12,11 @@ typedef struct {
     ptrdiff_t maps, phases, rows, width;
     ptrdiff_t plane, image; /* elements per channel and per image */
     int banded;             /* whether it holds different rows of an image in turn */
-} FN(layout);
+} layout;
 
 /* Lay out for OH x OW outputs and HH x WW taps. */
-static void FN(set_layout)(FN(layout) *p, ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t HH, ptrdiff_t WW,
-                           ptrdiff_t maps)
+static void set_layout(layout *p, ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t HH, ptrdiff_t WW,
+                       ptrdiff_t maps)
 {
     p->maps = maps;
     p->phases = MIN(p->step, HH);
@@ -35,7 +35,7 @@ static void FN(set_layout)(FN(layout) *p, ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t 
     }
 
 /* Copy n elements, `step` apart in the source: short rows, so a call of memcpy would cost most. */
-ALWAYS_INLINE void FN(copy_row)(T *restrict dst, const T *restrict src, ptrdiff_t n, ptrdiff_t step)
+ALWAYS_INLINE void copy_row(T *restrict dst, const T *restrict src, ptrdiff_t n, ptrdiff_t step)
 {
     if (step == 1) {
         for (; n > 2 * LANES; n -= LANES, src += LANES, dst += LANES)
@@ -50,7 +50,7 @@ ALWAYS_INLINE void FN(copy_row)(T *restrict dst, const T *restrict src, ptrdiff_
 
 /* Copy the rows of one channel that outputs y0, y0 + 1, ... need, into one map.  Columns outside
  * the source are left alone, for they were zeroed once; so are rows, unless the bands differ. */
-static void FN(pack_map)(const FN(layout) *p, T *dst, const T *src, ptrdiff_t map, ptrdiff_t y0)
+static void pack_map(const layout *p, T *dst, const T *src, ptrdiff_t map, ptrdiff_t y0)
 {
     ptrdiff_t first = p->c0 + map; /* source column of packed column 0 */
     ptrdiff_t lo = first < 0 ? ceil_div(-first, p->step) : 0;
@@ -62,16 +62,48 @@ static void FN(pack_map)(const FN(layout) *p, T *dst, const T *src, ptrdiff_t ma
         for (ptrdiff_t q = 0; q < p->rows; q++, dst += p->width) {
             ptrdiff_t r = p->r0 + f + (y0 + q) * p->step;
             if (r >= 0 && r < p->H)
-                FN(copy_row)(dst + lo, src + r * p->W + first + lo * p->step, hi - lo, p->step);
+                copy_row(dst + lo, src + r * p->W + first + lo * p->step, hi - lo, p->step);
             else if (p->banded)
                 memset(dst, 0, (size_t)p->width * sizeof(T));
         }
 }
 
-static void FN(pack_image)(const FN(layout) *p, T *dst, const T *src, ptrdiff_t y0)
+static void pack_image(const layout *p, T *dst, const T *src, ptrdiff_t y0)
 {
     for (ptrdiff_t c = 0; c < p->C; c++)
         for (ptrdiff_t m = 0; m < p->maps; m++)
-            FN(pack_map)(p, dst + c * p->plane + m * p->phases * p->rows * p->width,
-                         src + c * p->H * p->W, m, y0);
+            pack_map(p, dst + c * p->plane + m * p->phases * p->rows * p->width,
+                     src + c * p->H * p->W, m, y0);
+}
+
+/* Transpose LANES pixels of up to LANES filters; absent filters become zeros. */
+static void transpose_scalar(T *dst, ptrdiff_t width, const T *src, ptrdiff_t plane,
+                             ptrdiff_t pixels, ptrdiff_t filters)
+{
+    for (ptrdiff_t i = 0; i < pixels; i++)
+        for (ptrdiff_t f = 0; f < LANES; f++)
+            dst[i * width + f] = f < filters ? src[f * plane + i] : 0;
+}
+
+/* The same for LANES pixels, in registers: each round moves the top bit of the row number to the
+ * bottom of the lane number. */
+static void transpose(T *dst, ptrdiff_t width, const T *src, ptrdiff_t plane, ptrdiff_t filters)
+{
+#if VBYTES
+    vec row[LANES], next[LANES];
+    _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
+        row[f] = f < filters ? load(src + f * plane) : splat((T)0);
+    _Pragma("GCC unroll 4") for (int round = 1; round < LANES; round *= 2) {
+        _Pragma("GCC unroll 8") for (int f = 0; f < LANES / 2; f++) {
+            next[2 * f] = shuffle(row[f], row[f + LANES / 2], LOW);
+            next[2 * f + 1] = shuffle(row[f], row[f + LANES / 2], HIGH);
+        }
+        _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
+            row[f] = next[f];
+    }
+    _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
+        store(dst + f * width, row[f]);
+#else
+    transpose_scalar(dst, width, src, plane, LANES, filters);
+#endif
 }

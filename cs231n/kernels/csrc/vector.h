@@ -1,25 +1,17 @@
-/* Vectors of LANES elements of T, for the instruction set that the including file has set.
- *
- * Included once per element type; the including file defines T (the type), TNAME (its suffix),
- * TBYTES (its size), ISA (the instruction set's suffix), VBYTES (bytes per vector; 0 without vector
- * extensions) and VREGS (vector registers).
- */
-#define GLUE_(a, b, c) a##_##b##_##c
-#define GLUE(a, b, c) GLUE_(a, b, c)
-#define FN(name) GLUE(name, TNAME, ISA)
-
+/* Vectors of LANES elements of T; what the unit has defined: T (the type), TBYTES (its size), TINT (an
+ * integer as wide), VBYTES (bytes per vector; 0 without vector extensions) and VREGS (vector
+ * registers). */
 #if VBYTES
 #define LANES (VBYTES / TBYTES)
-typedef T FN(vec) __attribute__((vector_size(VBYTES)));
+typedef T vec __attribute__((vector_size(VBYTES)));
 /* The same vector at any address that suits one element. */
-typedef T FN(uvec) __attribute__((vector_size(VBYTES), aligned(sizeof(T)), may_alias));
-#define load(p) ((vec) * (const FN(uvec) *)(p))
-#define store(p, v) (*(FN(uvec) *)(p) = (v))
+typedef T uvec __attribute__((vector_size(VBYTES), aligned(sizeof(T)), may_alias));
+#define load(p) ((vec) * (const uvec *)(p))
+#define store(p, v) (*(uvec *)(p) = (v))
 #define splat(s) ((vec){0} + (s))
 
 /* What a comparison of vectors gives: -1 or 0 per lane. */
-typedef __typeof__((FN(vec)){0} < (FN(vec)){0}) FN(lanes);
-#define lanes FN(lanes)
+typedef __typeof__((vec){0} < (vec){0}) lanes;
 #define choose(mask, a, b) ((vec)(((lanes)(a) & (mask)) | ((lanes)(b) & ~(mask))))
 
 #if defined(__clang__) || __GNUC__ >= 12
@@ -53,19 +45,18 @@ typedef __typeof__((FN(vec)){0} < (FN(vec)){0}) FN(lanes);
 #endif
 #else
 #define LANES 1
-typedef T FN(vec);
+typedef T vec;
 #define load(p) (*(p))
 #define store(p, v) (*(p) = (v))
 #define splat(s) (s)
 #endif
-#define vec FN(vec)
 
-static inline T FN(root)(T x)
+static inline T root(T x)
 {
     return sizeof(T) == sizeof(float) ? (T)sqrtf((float)x) : (T)sqrt((double)x);
 }
 
-ALWAYS_INLINE vec FN(relu_vec)(vec v)
+ALWAYS_INLINE vec relu_vec(vec v)
 {
 #if VBYTES
     return (vec)((lanes)v & ~(v < splat((T)0))); /* keeps NaN */
@@ -75,7 +66,7 @@ ALWAYS_INLINE vec FN(relu_vec)(vec v)
 }
 
 /* The upstream gradient where the output y of a ReLU is positive, zero elsewhere. */
-ALWAYS_INLINE vec FN(relu_gradient_vec)(vec y, vec dout)
+ALWAYS_INLINE vec relu_gradient_vec(vec y, vec dout)
 {
 #if VBYTES
     return (vec)((lanes)dout & (y > splat((T)0)));

@@ -1,6 +1,5 @@
 /* What every processor of the architecture can run: 16-byte vectors on x86-64 and 64-bit Arm,
  * plain scalars on compilers without vector extensions. */
-#define ISA baseline
 #if defined(__GNUC__)
 #define VBYTES 16
 #else
@@ -11,4 +10,3 @@
 #else
 #define VREGS 16
 #endif
-#include "both.inc"

@@ -1,0 +1,190 @@
+/* Batch norm: every channel is normalised over the images and pixels, with the statistics of the
+ * batch in train mode and with given ones else.  A task is a channel of images, or a strip of columns
+ * where each row has one number a channel; so no sum crosses threads. */
+
+typedef struct {
+    const norm_shape *s;
+    const T *x, *dout, *gamma, *beta;
+    T *out, *mean, *var, *dgamma, *dbeta;
+    T eps;
+} batch_norm_job;
+
+/* ---- images ----
+ *
+ * A channel of all images is read up to three times, but only the first time from memory: it fits
+ * the second-level cache, or else its end does, where the next pass begins and goes back. */
+
+/* Mean and biased variance of channel c. */
+static void channel_statistics(const batch_norm_job *job, ptrdiff_t c)
+{
+    const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
+    const T *x = job->x + c * D, origin = *x, count = (T)(N * D);
+    T sum = 0, squares = 0;
+    for (ptrdiff_t n = 0; n < N; n++)
+        sum += sum_plane(x + n * step, origin, D, step);
+    const T mean = origin + sum / count;
+    for (ptrdiff_t n = N - 1; n >= 0; n--)
+        squares += sum_squares(x + n * step, mean, D);
+    job->mean[c] = mean;
+    job->var[c] = squares / count;
+}
+
+ALWAYS_INLINE void normalise_channel(const batch_norm_job *job, ptrdiff_t c, const int relu)
+{
+    const ptrdiff_t D = job->s->D, step = job->s->C * D;
+    const T mean = job->mean[c], scale = job->gamma[c] / root(job->var[c] + job->eps);
+    for (ptrdiff_t n = 0; n < job->s->N; n++)
+        scale_plane(job->x + c * D + n * step, job->out + c * D + n * step, mean, scale,
+                    job->beta[c], relu, D, step);
+}
+
+static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
+{
+    (void)thread;
+    const batch_norm_job *job = arg;
+    if (job->s->train)
+        channel_statistics(job, c);
+    if (job->s->relu)
+        normalise_channel(job, c, 1);
+    else
+        normalise_channel(job, c, 0);
+}
+
+/* dx = gamma/std * (g - mean(g) - x_hat*mean(g*x_hat)), where g is what comes back from the units;
+ * the means are those that flow through the statistics of the batch. */
+ALWAYS_INLINE void denormalise_channel(const batch_norm_job *job, ptrdiff_t c, const int relu)
+{
+    const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
+    const T *x = job->x + c * D, *dout = job->dout + c * D, count = (T)(N * D);
+    const T mean = job->mean[c], std = root(job->var[c] + job->eps);
+    const T scale = job->gamma[c] / std, beta = relu ? job->beta[c] : 0;
+    gradient_sums sums = {0};
+    for (ptrdiff_t n = 0; n < N; n++)
+        add_gradients(&sums, x + n * step, dout + n * step, mean, scale, beta, relu, D, step);
+    job->dbeta[c] = sums.sum;
+    job->dgamma[c] = sums.product / std;
+    const T shift = job->s->train ? sums.sum / count : 0;
+    const T slope = job->s->train ? sums.product / (std * std * count) : 0;
+    for (ptrdiff_t n = N - 1; n >= 0; n--)
+        unscale_plane(x + n * step, dout + n * step, job->out + c * D + n * step, mean, scale,
+                      beta, relu, shift, slope, D, -step);
+}
+
+static void channel_backward_task(const void *arg, ptrdiff_t c, int thread)
+{
+    (void)thread;
+    const batch_norm_job *job = arg;
+    if (job->s->relu)
+        denormalise_channel(job, c, 1);
+    else
+        denormalise_channel(job, c, 0);
+}
+
+/* ---- rows: a strip of columns is walked down row by row ---- */
+
+enum { STRIP = 64 };
+
+static void strip_statistics(const batch_norm_job *job, ptrdiff_t first, ptrdiff_t width)
+{
+    const ptrdiff_t C = job->s->C, N = job->s->N;
+    const T *x = job->x + first, count = (T)N;
+    T mean[STRIP] = {0}, var[STRIP] = {0};
+    for (ptrdiff_t n = 0; n < N; n++)
+        for (ptrdiff_t i = 0; i < width; i++)
+            mean[i] += x[n * C + i] - x[i];
+    for (ptrdiff_t i = 0; i < width; i++)
+        mean[i] = x[i] + mean[i] / count;
+    for (ptrdiff_t n = 0; n < N; n++)
+        for (ptrdiff_t i = 0; i < width; i++)
+            var[i] += (x[n * C + i] - mean[i]) * (x[n * C + i] - mean[i]);
+    for (ptrdiff_t i = 0; i < width; i++) {
+        job->mean[first + i] = mean[i];
+        job->var[first + i] = var[i] / count;
+    }
+}
+
+static void strip_forward_task(const void *arg, ptrdiff_t index, int thread)
+{
+    (void)thread;
+    const batch_norm_job *job = arg;
+    const ptrdiff_t C = job->s->C, first = index * STRIP, width = MIN(STRIP, C - first);
+    if (job->s->train)
+        strip_statistics(job, first, width);
+    const T *x = job->x + first, *beta = job->beta + first;
+    T mean[STRIP], scale[STRIP];
+    for (ptrdiff_t i = 0; i < width; i++) {
+        mean[i] = job->mean[first + i];
+        scale[i] = job->gamma[first + i] / root(job->var[first + i] + job->eps);
+    }
+    for (ptrdiff_t n = 0; n < job->s->N; n++)
+        for (ptrdiff_t i = 0; i < width; i++)
+            job->out[n * C + first + i] = (x[n * C + i] - mean[i]) * scale[i] + beta[i];
+}
+
+/* The columns of dx add up to zero, but for roundings that a bias in front of the layer would
+ * gather: take them out.  `rest` holds the sums. */
+static void centre_strip(T *dx, const T *rest, ptrdiff_t N, ptrdiff_t C, ptrdiff_t width)
+{
+    for (ptrdiff_t n = 0; n < N; n++)
+        for (ptrdiff_t i = 0; i < width; i++)
+            dx[n * C + i] -= rest[i] / (T)N;
+}
+
+static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
+{
+    (void)thread;
+    const batch_norm_job *job = arg;
+    const ptrdiff_t C = job->s->C, N = job->s->N;
+    const ptrdiff_t first = index * STRIP, width = MIN(STRIP, C - first);
+    const T *x = job->x + first, *dout = job->dout + first, *mean = job->mean + first;
+    T *dx = job->out + first, count = (T)N;
+    T sum[STRIP] = {0}, slope[STRIP] = {0}, rest[STRIP] = {0}, scale[STRIP];
+    for (ptrdiff_t n = 0; n < N; n++)
+        for (ptrdiff_t i = 0; i < width; i++) {
+            sum[i] += dout[n * C + i];
+            slope[i] += dout[n * C + i] * (x[n * C + i] - mean[i]);
+        }
+    for (ptrdiff_t i = 0; i < width; i++) {
+        const T inverse = 1 / root(job->var[first + i] + job->eps);
+        job->dbeta[first + i] = sum[i];
+        job->dgamma[first + i] = slope[i] * inverse;
+        sum[i] = job->s->train ? sum[i] / count : 0;
+        slope[i] = job->s->train ? slope[i] * (inverse * inverse / count) : 0;
+        scale[i] = job->gamma[first + i] * inverse;
+    }
+    for (ptrdiff_t n = 0; n < N; n++)
+        for (ptrdiff_t i = 0; i < width; i++) {
+            const T d = dout[n * C + i] - sum[i] - (x[n * C + i] - mean[i]) * slope[i];
+            rest[i] += dx[n * C + i] = d * scale[i];
+        }
+    if (job->s->train)
+        centre_strip(dx, rest, N, C, width);
+}
+
+/* ---- the two passes ---- */
+
+static void run_batch_norm(const batch_norm_job *job, task_fn channel, task_fn strip, int threads)
+{
+    if (job->s->D == 1 && !job->s->relu)
+        parallel_run(strip, job, ceil_div(job->s->C, STRIP), threads);
+    else
+        parallel_run(channel, job, job->s->C, threads);
+}
+
+static void batch_norm_forward(const norm_shape *s, const void *x, const void *gamma,
+                               const void *beta, void *out, void *mean, void *var, int threads)
+{
+    const batch_norm_job job = {.s = s, .x = x, .gamma = gamma, .beta = beta, .out = out,
+                                .mean = mean, .var = var, .eps = (T)s->eps};
+    run_batch_norm(&job, channel_forward_task, strip_forward_task, threads);
+}
+
+static void batch_norm_backward(const norm_shape *s, const void *dout, const void *x,
+                                const void *gamma, const void *beta, const void *mean,
+                                const void *var, void *dx, void *dgamma, void *dbeta, int threads)
+{
+    const batch_norm_job job = {.s = s, .dout = dout, .x = x, .gamma = gamma, .beta = beta,
+                                .mean = (T *)mean, .var = (T *)var, .out = dx, .dgamma = dgamma,
+                                .dbeta = dbeta, .eps = (T)s->eps};
+    run_batch_norm(&job, channel_backward_task, strip_backward_task, threads);
+}

@@ -8,19 +8,83 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from cs231n.core import checks
 from cs231n.data import pictures
+from cs231n.data.dataset import Dataset, mean_of_images
+from cs231n.data.normalization import Normalization
 from cs231n.files.npz import Archive, open_npz
 from cs231n.files.safe_pickle import DataError, parse_pickle
 
-__all__ = ["Images", "class_words", "read_excerpt", "read_test", "read_training", "read_validation"]
+__all__ = [
+    "Images",
+    "class_words",
+    "load_tiny_imagenet",
+    "read_excerpt",
+    "read_test",
+    "read_training",
+    "read_validation",
+]
 
 SIDE = 64
 MAX_TABLE = 64 * 2**20  # bytes of a table; words.txt has 3 million
 _PLAIN_KINDS = "iuf"
 
 Images = tuple[np.ndarray, "np.ndarray | None"]
+
+
+def load_tiny_imagenet(
+    path: str | os.PathLike[str], dtype: DTypeLike = np.float32, subtract_mean: bool = True
+) -> Dataset:
+    """Load Tiny ImageNet (or TinyImageNet-100-A and the like) from its unpacked folder.
+
+    Parameters
+    ----------
+    path : path
+        Folder with ``wnids.txt``, ``words.txt``, ``train``, ``val`` and ``test``.
+    dtype : dtype, optional
+        A float type for the images.
+    subtract_mean : bool, optional
+        Subtract the mean of the training images from all images.
+
+    Returns
+    -------
+    Dataset
+        The dict ``class_names`` (a list of words for each label), ``X_train, y_train, X_val, y_val,
+        X_test, y_test`` (images (N, 3, 64, 64), labels (N,) int64; ``y_test`` is None where the
+        labels are not public), ``mean_image`` (3, 64, 64) float64.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file or folder is missing.
+    ValueError
+        If a table or an image is broken; names the file.
+    """
+    dtype = checks.float_dtype("load_tiny_imagenet", dtype)
+    root = checks.path("load_tiny_imagenet", "path", path)
+    wnids = read_wnids(root)
+    X_train, y_train = read_training(root, wnids, dtype)
+    X_val, y_val = read_validation(root, wnids, dtype)
+    X_test, y_test = read_test(root, wnids, dtype)
+    if not len(X_train):
+        raise DataError(f"{root}: has no training images")
+    mean_image = mean_of_images(X_train)
+    words = class_words(root, wnids)
+    normalization = Normalization(mean_image if subtract_mean else None)
+    normalization.apply_in_place(X_train, X_val, X_test)
+    arrays = {
+        "class_names": words,
+        "X_train": X_train,
+        "y_train": y_train,
+        "X_val": X_val,
+        "y_val": y_val,
+        "X_test": X_test,
+        "y_test": y_test,
+        "mean_image": mean_image,
+    }
+    return Dataset(arrays, [names[0] for names in words], normalization)
 
 
 def class_words(root: Path, wnids: Sequence[str]) -> list[list[str]]:

@@ -12,9 +12,12 @@ from numpy.typing import DTypeLike
 
 from cs231n.core import checks
 from cs231n.data import idx, sets
+from cs231n.data.builtin import get_builtin_data
 from cs231n.data.cifar10 import find_cifar10
+from cs231n.data.cifar10_batches import get_CIFAR10_data
 from cs231n.data.dataset import Dataset
 from cs231n.data.folder import load_image_folder
+from cs231n.data.imagenet import load_tiny_imagenet
 
 __all__ = ["NAMES", "holds_cifar10", "load_data"]
 
@@ -113,13 +116,11 @@ def load_data(
 
 def _by_name(name: str, folder: Path | None, wish: _Wish) -> Dataset:
     """Load a set whose files lie in the folder, or where sets are searched."""
-    from cs231n import data_utils  # now, for it offers load_data
-
     given = {**wish.counts(), **wish.common()}
     if name == "builtin":
-        return data_utils.get_builtin_data(seed=wish.seed, **given)
+        return get_builtin_data(seed=wish.seed, **given)
     if name == "cifar10":
-        return data_utils.get_CIFAR10_data(cifar10_dir=folder, **given)
+        return get_CIFAR10_data(cifar10_dir=folder, **given)
     if name == "cifar100":
         return sets.get_CIFAR100_data(cifar100_dir=folder, **given)
     if name == "svhn":
@@ -147,15 +148,13 @@ def _by_path(path: Path, wish: _Wish) -> Dataset:
 
 def _by_folder(folder: Path, wish: _Wish) -> Dataset:
     """Load the one data set that a folder holds, else its pictures."""
-    from cs231n import data_utils  # now, for it offers load_data
-
     found = [name for name, holds in _HOLDS.items() if holds(folder)]
     if len(found) > 1:
         raise ValueError(
             f"{WHERE}: {folder} holds {' and '.join(found)}; expected the folder of one of them"
         )
     if found == ["tiny-imagenet"]:
-        return _limited(data_utils.load_tiny_imagenet(folder, **wish.common()), wish)
+        return _limited(load_tiny_imagenet(folder, **wish.common()), wish)
     if found:
         return _by_name(found[0], folder, wish)
     data = load_image_folder(

@@ -40,7 +40,7 @@ def test_default_sizes(monkeypatch):
         asked.append((num, seed))
         return np.zeros((num, 3, 32, 32), dtype), np.zeros(num, np.int64)
 
-    monkeypatch.setattr("cs231n.data_utils.draw_glyphs", count)
+    monkeypatch.setattr("cs231n.data.builtin.draw_glyphs", count)
     get_builtin_data()
     assert asked == [(10000, 0), (1000, 0), (1000, 0)]
 

@@ -237,6 +237,42 @@ def test_caches_unpack_to_those_of_the_layers(name, backend_name, rng):
         case.backward(out, (*cache, None))
 
 
+def first_layer(name, arrays):
+    """Return the documented cache of a sandwich's first layer, and what it hands to the relu."""
+    if name == "affine_relu":
+        return tuple(arrays), layers.affine_forward(*arrays)[0]
+    return (*arrays, CONV), layers.conv_forward_naive(*arrays, CONV)[0]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_caches_may_be_made_by_hand_from_the_arrays(name, backend_name, rng):
+    """A learner who wrote the forward pass has plain tuples all the way down."""
+    case = SANDWICHES[name]
+    arrays = case.draw(rng)
+    out, cache = case.run(*arrays)
+    layer_cache, a = first_layer(name, arrays)
+    by_hand = (layer_cache, a, (np.maximum(a, 0), POOL))[: len(DOCUMENTED[name])]
+    dout = rng.standard_normal(out.shape)
+    expected = case.gradients(dout, cache)
+    for found, wanted in zip(case.gradients(dout, by_hand), expected, strict=True):
+        assert_close(found, wanted, scale=1.0)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_caches_unpack_to_what_hand_outs_read(name, backend_name, rng):
+    case = SANDWICHES[name]
+    arrays = case.draw(rng)
+    _, (layer_cache, relu_cache, *rest) = case.run(*arrays)
+    wanted, a = first_layer(name, arrays)
+    for found, expected in zip(layer_cache, wanted, strict=True):
+        np.testing.assert_equal(found, expected)
+    # Where relu is fused its output stands for its input: positive at the same places.
+    np.testing.assert_array_equal(relu_cache > 0, a > 0)
+    for x, pool_param in rest:
+        np.testing.assert_array_equal(x > 0, a > 0)
+        assert pool_param == POOL
+
+
 @pytest.mark.parametrize("name", SANDWICHES)
 def test_a_cache_can_be_copied_and_pickled(name, backend_name, rng):
     case = SANDWICHES[name]

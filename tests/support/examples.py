@@ -37,12 +37,13 @@ INTERNAL = {
     "data.sets.find_": "called by the loaders",
     "data.sets.limited": "called by load_data",
     "data.sets.read_svhn": "called by get_SVHN_data",
-    "data.cifar10": "names and places of files, for the loaders",
+    "data.cifar10.": "names and places of files, for the loaders",
     "commands.": "the command line checks its own arguments",
     "kernels.fast_optim": "called by the Solver with arrays of its own",
     "data.glyphs": "drawn by get_builtin_data, which checks",
     "data.dataset": "made and filled by the loaders, which check",
-    "data.imagenet": "read by data_utils, which checks",
+    "data.imagenet.class_words": "called by load_tiny_imagenet",
+    "data.imagenet.read_": "called by load_tiny_imagenet and load_imagenet_val, which check",
     "data.normalization.Normalization.apply_in_place": "called by the loaders",
     "data.normalization.Normalization.divided_by": "called by standardize",
     "data.pictures": "called by load_image and load_image_folder, which check",
@@ -265,19 +266,19 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
         "X", shape=(2, 3, 6, 4), self=small_convnet(), y=np.array([0, 2])
     ),
     "classifiers.network.Network.save": lambda: {"self": small_convnet(), "fname": PATH},
-    "data_utils.cifar10_mean_image": lambda: {"num_training": 2, "cifar10_dir": PATH},
-    "data_utils.get_CIFAR10_data": lambda: {
+    "data.cifar10_batches.cifar10_mean_image": lambda: {"num_training": 2, "cifar10_dir": PATH},
+    "data.cifar10_batches.get_CIFAR10_data": lambda: {
         "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32,
         "cifar10_dir": PATH,
     },
-    "data_utils.get_builtin_data": lambda: {
+    "data.builtin.get_builtin_data": lambda: {
         "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32, "seed": 3,
     },
-    "data_utils.load_CIFAR10": lambda: {"ROOT": PATH},
-    "data_utils.load_CIFAR_batch": lambda: {"filename": PATH},
+    "data.cifar10_batches.load_CIFAR10": lambda: {"ROOT": PATH},
+    "data.cifar10_batches.load_CIFAR_batch": lambda: {"filename": PATH},
     "data_utils.load_models": lambda: {"models_dir": PATH},
     "data_utils.load_imagenet_val": lambda: {"num": 3},
-    "data_utils.load_tiny_imagenet": lambda: {"path": PATH, "dtype": np.float32},
+    "data.imagenet.load_tiny_imagenet": lambda: {"path": PATH, "dtype": np.float32},
     "data_utils.standardize": lambda: {
         "data": images("X_train", "X_val", "X_test", shape=(2, 3, 4, 4))
     },

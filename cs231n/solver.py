@@ -147,6 +147,8 @@ class Solver:
         Accuracies after the first iteration and at the end of each epoch.
     accuracy_iterations : list of int
         How many iterations had been made when each of these was measured.
+    last_val_acc : float
+        Validation accuracy after the last step, also where it was interrupted; nan if unknown.
     best_val_acc : float
         Best validation accuracy so far, -inf at first.
     best_params : dict of str to ndarray
@@ -276,6 +278,7 @@ class Solver:
         self._warned: set[str] = set()  # of what the user was told already
         self._classes = 0  # for which the model last gave scores
         self._saved: tuple[int, ...] = ()  # the moment of the last checkpoint
+        self._at_interrupt = (0, math.nan)  # iterations, and the validation accuracy after these
         self._clock = 0.0  # when the seconds were last added up
         self._told_lost = False
         self._bar: _Bar | None = None
@@ -406,6 +409,18 @@ class Solver:
         return self.state.seconds
 
     @property
+    def last_val_acc(self) -> float:
+        """Validation accuracy of the parameters as the last step left them, nan if not measured.
+
+        After an interruption, too; the histories hold only what is measured without one.
+        """
+        done = len(self.loss_history)
+        if self.accuracy_iterations[-1:] == [done]:
+            return self.val_acc_history[-1]
+        iteration, val_acc = self._at_interrupt
+        return val_acc if iteration == done else math.nan
+
+    @property
     def _rng(self) -> Any:
         """What all draws of the solver come from."""
         return np.random if self._own_rng is None else self._own_rng
@@ -532,6 +547,7 @@ class Solver:
                 self._take_back(before)
         with self._signals.held:
             self._keep_if_best(val_acc)
+        self._at_interrupt = len(self.loss_history), val_acc
         if self.verbose:
             self._tell(
                 f"Solver: interrupted after iteration {len(self.loss_history)} with val_acc"

@@ -94,10 +94,28 @@ def test_no_file_of_ours_gets_the_number_of_a_closed_stream(tmp_path):
     assert in_shell(tmp_path, line)[0] >= 3
 
 
-def test_no_standard_error_in_the_same_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)
+class Bare:
+    """A stream that can be written to, and nothing else, as some editors set up."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+
+@pytest.mark.parametrize("stream", [None, Bare()])
+def test_odd_streams_in_the_same_process(stream, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)
     assert main([*TINY, "--output", str(tmp_path / "run")]) == 0
-    assert sys.stderr is None
+    assert sys.stderr is stream
+
+
+def test_a_mistake_reaches_a_stream_that_can_only_be_written_to(tmp_path, monkeypatch):
+    stream = Bare()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert main([*TINY, "--reg", "-1", "--output", str(tmp_path / "run")]) == 1
+    assert stream.text.count("reg is -1") == 1
 
 
 def test_a_stream_that_was_closed_in_the_same_process(tmp_path, monkeypatch, capsys):
@@ -122,7 +140,8 @@ def test_a_reader_that_leaves_ends_a_training_with_its_results(tmp_path):
     assert status == 141
     assert "Traceback" not in err
     assert "Exception ignored" not in err
-    assert {"best_model.npz", "history.csv"} <= set(os.listdir(tmp_path / "run"))
+    assert "To go on from the last checkpoint: python -m cs231n train --resume run\n" in err
+    assert {"best_model.npz", "history.csv", "results.json"} <= set(os.listdir(tmp_path / "run"))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

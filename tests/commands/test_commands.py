@@ -399,7 +399,17 @@ def test_ctrl_c_writes_the_results_so_far(tmp_path):
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == FILES
     rows = history(folder)
-    assert len(rows) == read_json(folder / "results.json")["iterations"] >= 21
+    results = read_json(folder / "results.json")
+    assert len(rows) == results["iterations"] >= 21
+    line = rf"stopped after iteration {len(rows)} of \d+ with validation accuracy (\S+)\n"
+    accuracies = [float(re.search(line, out)[1]), *(float(row["val_acc"] or 0) for row in rows)]
+    assert results["best_val_acc"] == pytest.approx(max(accuracies), abs=5e-5)
+    epochs = str(len(rows) // 4 + 1)
+    again = started(tmp_path, "train", "--resume", "run", "--epochs", epochs)
+    status, out, _ = finished(again)
+    assert status == 0
+    assert f"going on after iteration {len(rows)}\n" in out
+    assert history(folder)[: len(rows)] == rows
 
 
 def layer_names():

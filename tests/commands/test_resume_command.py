@@ -128,9 +128,9 @@ def edited(folder, **options):
         ({"shift": 3}, "augment is FlipAndShift"),
         ({"schedule": "step"}, r"schedules\.step, in the checkpoint cs231n\.schedules\.cosine"),
         ({"schedule": "constant"}, r"the run used schedule=cs231n\.schedules\.cosine"),
-        ({"model": "resnet"}, "invalid choice: 'resnet'"),
-        ({"epochs": "many"}, "invalid int value: 'many'"),
-        ({"no_such": 1}, "unrecognized arguments: --no-such=1"),
+        ({"model": "resnet"}, "config.json: model is 'resnet'; expected three-layer-conv"),
+        ({"epochs": "many"}, "config.json: epochs is 'many'; expected a whole number"),
+        ({"no_such": 1}, "config.json: there is no option 'no_such'"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(options, message, whole, tmp_path, capsys):

@@ -109,8 +109,16 @@ def test_arrays_and_a_folder_of_cifar10(work):
 
 def test_no_more_test_images_than_there_are(work, capsys):
     pets(work / "pets")
-    assert train("--data", "pets", "--num-test", "2", "--num-training", "9")[0] == 0
-    assert "9 training, 6 validation and 2 test images" in capsys.readouterr().out
+    assert train("--data", "pets", "--num-test", "2", "--num-training", "12")[0] == 0
+    assert "12 training, 6 validation and 2 test images" in capsys.readouterr().out
+
+
+def test_no_test_images(work, capsys):
+    pets(work / "pets")
+    assert train("--data", "pets", "--num-test", "0")[0] == 0
+    printed = capsys.readouterr().out
+    assert "6 validation and 0 test images" in printed
+    assert "no test images" in printed
 
 
 def test_resume_finds_the_pictures_again_from_another_folder(work, monkeypatch):

@@ -192,8 +192,11 @@ def test_a_second_interrupt_skips_the_measurement(tmp_path):
 
 def test_the_interrupt_tells_what_was_measured(capsys):
     solver = knowing([(False, 7)], verbose=True)
+    assert np.isnan(solver.last_val_acc)
     with pytest.raises(KeyboardInterrupt):
         solver.train()
+    assert solver.last_val_acc == 0.4
+    assert 0.4 not in solver.val_acc_history
     told = capsys.readouterr()
     assert "interrupted after iteration 4 with val_acc 0.400000; the best before" in told.err
     assert "0.400000" not in told.out

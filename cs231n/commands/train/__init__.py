@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
+from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, results, run_folder
 from cs231n.commands.train.options import add_options
+from cs231n.files.lock import Lock
 from cs231n.solver import Solver
 
 __all__ = ["add_options", "run", "train"]
@@ -24,40 +24,58 @@ def run(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> Path:
-    """Train the network that the options describe, and return its run folder."""
+    """Train the network that the options describe, and return the folder of its results."""
     if options.resume is not None:
         options = run_folder.read_options(options.resume, options)
     np.random.seed(options.seed)
-    folder = options.resume or run_folder.new_folder(options)
-    data = build.load_data(options)
-    model = build.network(options, data)
-    solver = build.solver(options, model, data, folder / "checkpoint.npz")
-    # Made only now, so that a wrong option or missing data leave no folder in the next run's way.
-    with run_folder.locked(folder, new=options.resume is None):
+    with run_folder.claimed(options) as (folder, held):
+        data = build.load_data(options)
+        model = build.network(options, data)
+        solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT)
         run_folder.write_configuration(folder, options)
-        _train(folder, options, solver, data)
-    return folder
+        _announce(options, solver, data)
+        return _train(folder, held, options, solver, data)
 
 
 def _train(
-    folder: Path, options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
-) -> None:
-    """Train, and write the results after it, whatever happens."""
-    _announce(options, solver, data)
-    start = time.perf_counter()
+    folder: Path,
+    held: Lock,
+    options: argparse.Namespace,
+    solver: Solver,
+    data: dict[str, np.ndarray],
+) -> Path:
+    """Train, write the results after it, whatever happens, and return their folder."""
     try:
         solver.train()
-    except KeyboardInterrupt:
-        again = shlex.join(["python", "-m", "cs231n", "train", "--resume", str(folder)])
-        print(f"To go on from the last checkpoint: {again}", file=sys.stderr)
+    except BaseException as end:
+        try:
+            _write_results(folder, held, options, solver, data)
+        except BaseException as error:  # told beside the first one, which matters more
+            tell(f"cs231n train: {str(error) or type(error).__name__}")
+        if isinstance(end, (KeyboardInterrupt, BrokenPipeError)):
+            again = shlex.join(["python", "-m", "cs231n", "train", "--resume", str(folder)])
+            tell(f"To go on from the last checkpoint: {again}")
         raise
-    finally:
-        seconds = time.perf_counter() - start
-        if solver.loss_history:
-            folder.mkdir(parents=True, exist_ok=True)  # it may have vanished meanwhile
-            results.write(folder, options, solver, data, seconds)
+    return _write_results(folder, held, options, solver, data)
+
+
+def _write_results(
+    folder: Path,
+    held: Lock,
+    options: argparse.Namespace,
+    solver: Solver,
+    data: dict[str, np.ndarray],
+) -> Path:
+    """Write the results into the run folder, or beside it where it is another run's by now."""
     if not solver.loss_history:
         print("no iteration was made: there are no results")
+        return folder
+    place = run_folder.place_for_results(folder, held)
+    if not held.still_ours():
+        tell(f"cs231n train: {folder} was taken away meanwhile; the results go to {place}")
+        run_folder.write_configuration(place, options)
+    results.write(place, options, solver, data)
+    return place
 
 
 def _announce(options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]) -> None:

@@ -94,6 +94,7 @@ def solver(
     options: argparse.Namespace, model: Network, data: dict[str, np.ndarray], path: Path
 ) -> Solver:
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
+    _fit_batch_size(options, len(data["X_train"]))
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
     # A run that was stopped before its first checkpoint starts anew, and comes to the same.
     if options.resume is None or not checkpoint.exists(path):
@@ -106,6 +107,18 @@ def solver(
                 f" says {value}"
             )
     return resumed
+
+
+def _fit_batch_size(options: argparse.Namespace, N: int) -> None:
+    """See to it that a new run has no more samples in a minibatch than there are."""
+    if options.batch_size <= N or options.resume is not None:
+        return
+    if "batch_size" in getattr(options, "given", ()):
+        raise ValueError(
+            f"--batch-size is {options.batch_size}, but there are {N} training images;"
+            f" expected at most as many"
+        )
+    options.batch_size = N
 
 
 def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:

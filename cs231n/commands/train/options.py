@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import os
+import reprlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ __all__ = [
     "FREE",
     "SCHEDULES",
     "Remember",
+    "actions",
     "add_data_options",
     "add_network_options",
     "add_options",
@@ -27,6 +30,7 @@ __all__ = [
     "adder",
     "flag",
     "refuse_unsuited",
+    "stored_value",
 ]
 
 DEEP = ("fully-connected", "convnet")  # of any depth
@@ -39,6 +43,8 @@ SCHEDULES: dict[str, Schedule | None] = {
     "one-cycle": one_cycle,
 }
 
+_MOST_CHARACTERS, _MOST_WORDS = 4096, 1000  # of an option in a configuration
+_KINDS = {bool: "boolean", int: "whole number", float: "number", str: "text", Path: "path"}
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
 # Options that only some of the models have.
@@ -157,7 +163,12 @@ def add_data_options(add: Callable[..., None]) -> None:
         " environment variable CS231N_DATA names)",
     )
     add("--num-training", type=int, help="training samples (default: all)")
-    add("--num-test", type=int, default=1000, help="test samples, at most; CIFAR-10 has 10000")
+    add(
+        "--num-test",
+        type=int,
+        default=1000,
+        help="test samples, at most, 0 for no test; CIFAR-10 has 10000",
+    )
     add(
         "--standardize",
         action="store_true",
@@ -174,7 +185,9 @@ def add_data_options(add: Callable[..., None]) -> None:
 def add_training_options(add: Callable[..., None]) -> None:
     """Declare the options of the Solver."""
     add("--epochs", type=int, default=1, help="passes over the training samples")
-    add("--batch-size", type=int, default=50, help="samples in a minibatch")
+    add(
+        "--batch-size", type=int, default=50, help="samples in a minibatch, where there are as many"
+    )
     add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
     add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
     add("--learning-rate", type=float, default=1e-3, help="step size")
@@ -186,11 +199,80 @@ def add_training_options(add: Callable[..., None]) -> None:
     )
 
 
+@functools.cache
+def actions() -> dict[str, argparse.Action]:
+    """Return the options by name, as argparse describes them: type, choices, default."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser)
+    return {action.dest: action for action in parser._actions}
+
+
+def stored_value(where: str, action: argparse.Action, value: Any) -> Any:
+    """Return the value of an option from a file, where nothing but the command line wrote it.
+
+    Parameters
+    ----------
+    where : str
+        File and name of the option, for messages.
+    action : argparse.Action
+        The option.
+    value : object
+        From the file.
+
+    Returns
+    -------
+    value : object
+        As the command line gives it.
+
+    Raises
+    ------
+    ValueError
+        If no command line gives such a value.
+    """
+    if value is None and action.default is None:
+        return None
+    if action.nargs == "+" and isinstance(value, list) and 0 < len(value) <= _MOST_WORDS:
+        return [_stored_word(where, action, word) for word in value]
+    if action.nargs is None or (action.nargs == 0 and isinstance(value, bool)):
+        return _stored_word(where, action, value)
+    raise _odd_value_error(where, action, value)
+
+
+def _stored_word(where: str, action: argparse.Action, value: Any) -> Any:
+    """Return a single value of an option from a file."""
+    kind = _kind(action)
+    stored_as: Any = {float: (int, float), Path: str}.get(kind, kind)
+    right = isinstance(value, stored_as) and (kind is bool or not isinstance(value, bool))
+    if right and isinstance(value, str):
+        right = len(value) <= _MOST_CHARACTERS and "\0" not in value
+    if not right or (action.choices is not None and value not in action.choices):
+        raise _odd_value_error(where, action, value)
+    try:
+        return action.type(value) if callable(action.type) else value
+    except OverflowError:
+        raise _odd_value_error(where, action, value) from None
+
+
+def _kind(action: argparse.Action) -> Any:
+    """Return the type of an option; one with a function of its own is a text."""
+    if action.nargs == 0:
+        return bool
+    return action.type if action.type in _KINDS else str
+
+
+def _odd_value_error(where: str, action: argparse.Action, value: Any) -> ValueError:
+    """Return the error for a value that an option cannot have."""
+    kind = _kind(action)
+    expected = f"a {_KINDS[kind]}" if action.choices is None else ", ".join(action.choices)
+    if action.nargs == "+":
+        expected = f"a list of {_KINDS[kind]}s"
+    return ValueError(f"{where} is {reprlib.repr(value)}; expected {expected}")
+
+
 def refuse_unsuited(options: argparse.Namespace) -> None:
     """Raise a ValueError for an option that would do nothing."""
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    changed = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+    known = actions()
+    changed = {name for name in known if getattr(options, name) != known[name].default}
     _refuse_unsuited_to_model(options, changed)
     if "data_dir" in changed and options.data != "cifar10":
         raise ValueError("--data-dir is the folder of CIFAR-10; expected --data cifar10 with it")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from cs231n import vis_utils
 from cs231n.augment import mirrored_scores
 from cs231n.classifiers import Network
+from cs231n.commands.surroundings import tell
 from cs231n.commands.train.build import data_name
 from cs231n.commands.train.run_folder import write_json
 from cs231n.files import storage
@@ -20,48 +23,135 @@ __all__ = ["write"]
 
 
 def write(
-    folder: Path,
-    options: argparse.Namespace,
-    solver: Solver,
-    data: dict[str, np.ndarray],
-    seconds: float,
+    folder: Path, options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
 ) -> None:
-    """Write history, best parameters and pictures, and print the accuracies and the places."""
-    test_acc = solver.check_accuracy(data["X_test"], data["y_test"])
-    places = {
-        "parameters": solver.model.save(folder / "best_model.npz"),
-        "history": _write_history(folder / "history.csv", solver),
-        **_draw(folder, f"{options.model} on {data_name(options)}", solver),
-        "configuration": folder / "config.json",
-    }
-    results = {
-        "best_val_acc": solver.best_val_acc,
-        "test_acc": test_acc,
-        "iterations": len(solver.loss_history),
-        "train_seconds": round(seconds, 2),
-        **_mirror_results(options, solver, data),
-    }
-    write_json(folder / "results.json", results)
-    print(
-        f"best validation accuracy {solver.best_val_acc:.4f}, test accuracy {test_acc:.4f},"
-        f" {results['iterations']} iterations in {seconds:.1f} s"
-    )
-    if options.mirror:
-        print(f"with mirror images: test accuracy {results['test_acc_mirror']:.4f}")
-    for what, path in places.items():
+    """Write parameters, history, results and pictures, and print accuracies and places.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+    options : argparse.Namespace
+    solver : Solver
+        After training, with the best parameters in its model.
+    data : dict of str to ndarray
+
+    Raises
+    ------
+    OSError
+        If something cannot be written; what comes after it is, where that is possible.
+
+    Notes
+    -----
+    What training has made is written first, for what comes after it may fail or be interrupted.
+    """
+    files = _Files(folder)
+    results = _results_of_training(solver)
+    files.write("parameters", "best_model.npz", solver.model.save)
+    files.write("history", "history.csv", _write_history, solver)
+    files.write("results", "results.json", write_json, results)
+    results.update(_test_results(options, solver, data))
+    files.write("results", "results.json", write_json, results)
+    _draw(files, f"{options.model} on {data_name(options)}", solver)
+    files.places["configuration"] = folder / "config.json"
+    print("\n".join(_summary(solver, results)))
+    for what, path in files.places.items():
         print(f"{what:<16} {path}")
+    files.raise_first_error()
 
 
-def _draw(folder: Path, title: str, solver: Solver) -> dict[str, Path]:
-    """Draw the training curves and, where they can be seen, the filters; return the places."""
-    places = {"training curves": folder / "training_curves.png"}
-    curves = vis_utils.plot_history(solver, title=title)
-    storage.write_figure(places["training curves"], curves)
+class _Files:
+    """Writes the files of a run; what cannot be written is no obstacle for those after it.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._errors: list[Exception] = []
+        self.places: dict[str, Path] = {}
+
+    def write(self, what: str, name: str, writer: Callable[..., object], *arguments: Any) -> None:
+        """Call a function that writes a file, with its path and arguments."""
+        try:
+            writer(self._folder / name, *arguments)
+            self.places[what] = self._folder / name
+        except (OSError, MemoryError) as error:
+            self._errors.append(error)
+
+    def draw(self, what: str, name: str, draw: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function that draws a figure, and write it; say so where that cannot be done."""
+        try:
+            storage.write_figure(self._folder / name, draw(*arguments))
+            self.places[what] = self._folder / name
+        except Exception as error:  # of any kind: no picture is worth a run
+            tell(f"cs231n train: there is no picture of the {what} ({error!r})")
+
+    def raise_first_error(self) -> None:
+        """Raise the first error of writing, if there was one."""
+        for error in self._errors:
+            raise error
+
+
+def _results_of_training(solver: Solver) -> dict[str, Any]:
+    """Return what is known at the end of training."""
+    return {
+        "best_val_acc": solver.best_val_acc,
+        "test_acc": None,
+        "iterations": len(solver.loss_history),
+        "train_seconds": round(solver.train_seconds, 2),
+    }
+
+
+def _test_results(
+    options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the accuracy on the test images, if there are any, and those with mirror images."""
+    splits = [split for split in ("val", "test") if len(data[f"X_{split}"])]
+    found: dict[str, Any] = {}
+    if "test" in splits:
+        found["test_acc"] = solver.check_accuracy(data["X_test"], data["y_test"])
+    for split in splits if options.mirror else ():
+        predicted = np.argmax(mirrored_scores(solver.model, data[f"X_{split}"]), axis=1)
+        found[f"{split}_acc_mirror"] = float(np.mean(predicted == data[f"y_{split}"]))
+    return found
+
+
+def _summary(solver: Solver, results: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that tell how the run ended."""
+    done = results["iterations"]
+    last = solver.num_epochs * solver.iterations_per_epoch
+    if done < last:
+        yield f"stopped after iteration {done} of {last}{_accuracy_at_the_end(solver)}"
+    yield (
+        f"best validation accuracy {solver.best_val_acc:.4f}, {_test_text(results, 'test_acc')},"
+        f" {done} iterations in {results['train_seconds']:.1f} s"
+    )
+    if "test_acc_mirror" in results:
+        yield f"with mirror images: {_test_text(results, 'test_acc_mirror')}"
+
+
+def _accuracy_at_the_end(solver: Solver) -> str:
+    """Return the accuracy of the parameters as they were in the end, if it was measured."""
+    accuracy = solver.last_val_acc
+    return "" if math.isnan(accuracy) else f" with validation accuracy {accuracy:.4f}"
+
+
+def _test_text(results: dict[str, Any], name: str) -> str:
+    """Return an accuracy on the test images as a text."""
+    accuracy = results[name]
+    return "no test images" if accuracy is None else f"test accuracy {accuracy:.4f}"
+
+
+def _draw(files: _Files, title: str, solver: Solver) -> None:
+    """Draw the training curves and, where they can be seen, the filters."""
+    files.draw("training curves", "training_curves.png", vis_utils.plot_history, solver, title)
     filters = _first_filters(solver.model)
     if filters is not None:
-        places["filters"] = folder / "filters.png"
-        storage.write_figure(places["filters"], vis_utils.plot_filters(filters))
-    return places
+        files.draw("filters", "filters.png", vis_utils.plot_filters, filters)
 
 
 def _first_filters(model: Network) -> np.ndarray | None:
@@ -72,30 +162,12 @@ def _first_filters(model: Network) -> np.ndarray | None:
     return w if w.ndim == 4 else None
 
 
-def _mirror_results(
-    options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Return the accuracies with the scores of the mirror images added, if asked for."""
-    if not options.mirror:
-        return {}
-    return {
-        f"{split}_acc_mirror": float(np.mean(predicted == data[f"y_{split}"]))
-        for split in ("val", "test")
-        for predicted in [np.argmax(mirrored_scores(solver.model, data[f"X_{split}"]), axis=1)]
-    }
-
-
-def _write_history(path: Path, solver: Solver) -> Path:
+def _write_history(path: Path, solver: Solver) -> None:
     """Write a row for each iteration; accuracies stand in the rows at which they were measured."""
-    per_epoch = solver.iterations_per_epoch
-    measured = [1, *range(per_epoch, len(solver.loss_history) + 1, per_epoch)]
-    if per_epoch == 1:
-        measured = measured[1:]
-    accuracies = dict(zip(measured, zip(solver.train_acc_history, solver.val_acc_history)))
+    measured = zip(solver.train_acc_history, solver.val_acc_history)
+    accuracies = dict(zip(solver.accuracy_iterations, measured))
     rows: list[list[Any]] = [["iteration", "epoch", "loss", "train_acc", "val_acc"]]
     for iteration, loss in enumerate(solver.loss_history, start=1):
         accuracy = accuracies.get(iteration, ("", ""))
-        rows.append([iteration, iteration / per_epoch, loss, *accuracy])
-    with storage.replacing(path) as file:
-        file.write("".join(f"{','.join(map(str, row))}\n" for row in rows).encode())
-    return path
+        rows.append([iteration, iteration / solver.iterations_per_epoch, loss, *accuracy])
+    storage.write_text(path, "".join(f"{','.join(map(str, row))}\n" for row in rows))

@@ -1,74 +1,153 @@
-"""The folder of a run: made, locked, and its configuration written and read back."""
+"""The folder of a run: made, locked, and its configuration written and read back.
+
+A folder may come from a stranger: `cs231n.files` writes through no link and reads regular files of
+bounded size only, and no value of a configuration is used before it was seen to be one that the
+command line takes.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from cs231n.commands.train.options import FREE, add_options, flag
+from cs231n.commands.train.options import FREE, actions, flag, stored_value
 from cs231n.files import lock, storage
+from cs231n.files.regular import explained
 from cs231n.measuring.machine import describe
 
-__all__ = ["locked", "new_folder", "read_options", "write_configuration", "write_json"]
+__all__ = [
+    "CHECKPOINT",
+    "claimed",
+    "place_for_results",
+    "read_configuration",
+    "read_options",
+    "write_configuration",
+    "write_json",
+]
 
+CHECKPOINT = "checkpoint.npz"
+_CONFIGURATION = "config.json"
 _LOCK = "run.lock"
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose mistakes are errors like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise a ValueError instead of ending the process."""
-        raise ValueError(message)
-
-
-def new_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of a new run, which must not hold anything yet."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    data = re.sub(r"[^\w.-]+", "-", Path(options.data).stem)  # it may be a path
-    folder = options.output or Path("runs", f"{stamp}-{options.model}-{data}")
-    _refuse_used(folder)
-    return folder
+_NOT_STORED = ("command", "resume", "output", "given")
 
 
 @contextmanager
-def locked(folder: Path, new: bool) -> Iterator[None]:
-    """Make a run folder if it is not there, and hold its lock while the body runs.
+def claimed(options: argparse.Namespace) -> Iterator[tuple[Path, lock.Lock]]:
+    """Make the folder of a new run, or take that of an earlier one, for the body alone.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        `resume` names the folder of an earlier run, `output` one for a new run; by default a new
+        one in ``runs`` is named by the time.
+
+    Yields
+    ------
+    folder : Path
+    held : Lock
+        Its `still_ours` tells whether the folder is still the one that was locked.
+
+    Raises
+    ------
+    FileExistsError, NotADirectoryError
+        If the folder of a new run holds something, or is a file.
+    LockedError
+        If another process is at it.
+    OSError
+        If the folder cannot be made or written.
+
+    Notes
+    -----
+    A folder that was made here and is empty at the end, for an error came first, is removed: it
+    would be in the next run's way.
+    """
+    folder, is_made = _folder(options)
+    try:
+        with lock.hold(folder / _LOCK, f"the run folder {folder}") as held:
+            if options.resume is None:
+                _refuse_used(folder)  # another run may have been faster
+            yield folder, held
+    finally:
+        if is_made:
+            with suppress(OSError):  # it holds a run
+                folder.rmdir()
+
+
+def _folder(options: argparse.Namespace) -> tuple[Path, bool]:
+    """Return the folder of the run, and whether it was made here."""
+    if options.resume is not None:
+        return options.resume, False
+    if options.output is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        data = re.sub(r"[^\w.-]+", "-", Path(options.data).stem)  # it may be a path
+        return _made_anew(Path("runs", f"{stamp}-{options.model}-{data}")), True
+    folder = options.output
+    if os.path.isdir(folder):  # False also for a name that is too long
+        _refuse_used(folder)
+        return folder, False
+    if os.path.lexists(folder):
+        raise NotADirectoryError(f"--output {folder} is a file; expected a folder, or a new name")
+    _make(folder, exist_ok=True)
+    return folder, True
+
+
+def _made_anew(folder: Path) -> Path:
+    """Make a folder that nobody else has, with a number behind its name if that is taken.
+
+    Making a folder either succeeds or finds it there, also for processes that start at once.
+    """
+    made, number = folder, 1
+    while True:
+        try:
+            _make(made, exist_ok=False)
+            return made
+        except FileExistsError:
+            number += 1
+            made = folder.with_name(f"{folder.name}-{number}")
+
+
+def _make(folder: Path, exist_ok: bool) -> None:
+    """Make a folder and those above it, or say why it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise explained(error, f"the run folder {folder} cannot be made") from error
+
+
+def _refuse_used(folder: Path) -> None:
+    """Raise a FileExistsError for a folder that holds something, except for a lock."""
+    if any(path.name != _LOCK for path in folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} is not empty; expected a new folder for --output,"
+            f" or --resume {folder} to go on with the run in it"
+        )
+
+
+def place_for_results(folder: Path, held: lock.Lock) -> Path:
+    """Return the run folder or, where it was taken away meanwhile, a new one beside it.
 
     Parameters
     ----------
     folder : Path
         Run folder.
-    new : bool
-        Whether it must be empty.
+    held : Lock
+        Its lock.
 
-    Raises
-    ------
-    FileExistsError
-        If it is not.
-    LockedError
-        If another process holds the lock.
+    Returns
+    -------
+    place : Path
+        A folder that no other run writes to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock.hold(folder / _LOCK, f"the run folder {folder}"):
-        if new:
-            _refuse_used(folder)  # another run may have been faster
-        yield
-
-
-def _refuse_used(folder: Path) -> None:
-    """Raise a FileExistsError for a folder that holds something, except for a lock."""
-    if folder.exists() and any(path.name != _LOCK for path in folder.iterdir()):
-        raise FileExistsError(
-            f"{folder} is not empty; expected a new folder for --output,"
-            f" or --resume {folder} to go on with the run in it"
-        )
+    return folder if held.still_ours() else _made_anew(folder)
 
 
 def write_configuration(folder: Path, options: argparse.Namespace) -> None:
@@ -76,9 +155,14 @@ def write_configuration(folder: Path, options: argparse.Namespace) -> None:
     chosen = {
         name: str(value) if isinstance(value, Path) else value
         for name, value in vars(options).items()
-        if name not in ("resume", "given")
+        if name not in _NOT_STORED
     }
-    write_json(folder / "config.json", {"options": chosen, **describe()})
+    write_json(folder / _CONFIGURATION, {"options": chosen, **describe()})
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict as readable JSON."""
+    storage.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_options(folder: Path, options: argparse.Namespace) -> argparse.Namespace:
@@ -97,63 +181,75 @@ def read_options(folder: Path, options: argparse.Namespace) -> argparse.Namespac
 
     Raises
     ------
-    FileNotFoundError
-        If the folder has no configuration.
+    OSError
+        If the folder has no configuration, or it cannot be read.
     ValueError
         If the configuration is damaged, or an option is given that cannot change.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    add_options(parser)
-    changes = dict(_given(options, vars(parser.parse_args([]))))
+    changes = dict(_given(options))
     fixed = [flag(name) for name in changes if name not in FREE]
     if fixed:
         raise ValueError(
             f"--resume takes the options from {folder}; found {', '.join(fixed)} too,"
             f" expected none but {', '.join(map(flag, FREE))}"
         )
-    earlier = parser.parse_args(_words(folder), argparse.Namespace(command="train"))
+    earlier = read_configuration(folder)
     for name, value in {**changes, "resume": folder, "output": folder}.items():
         setattr(earlier, name, value)
     return earlier
 
 
-def _given(options: argparse.Namespace, defaults: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _given(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Yield the options that stood on the command line, but for --resume itself."""
     remembered = getattr(options, "given", ())
-    for name, default in defaults.items():
+    for name, action in actions().items():
         value = getattr(options, name)
-        if name != "resume" and (name in remembered or value != default):
+        if name != "resume" and (name in remembered or value != action.default):
             yield name, value
 
 
-def _words(folder: Path) -> list[str]:
-    """Return the command line of an earlier run."""
-    path = folder / "config.json"
+def read_configuration(folder: Path) -> argparse.Namespace:
+    """Return the options of the run in a folder, each one that the command line takes.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder.
+
+    Returns
+    -------
+    options : argparse.Namespace
+        What the configuration does not name has its default.
+
+    Raises
+    ------
+    OSError
+        If the folder has no configuration, or it cannot be read.
+    ValueError
+        If the configuration is damaged, or has a value that no option takes.
+    """
+    known, stored = actions(), _stored(folder)
+    found = argparse.Namespace(**{name: action.default for name, action in known.items()})
+    for name in stored.keys() - set(_NOT_STORED):
+        if name not in known:
+            raise ValueError(f"{folder / _CONFIGURATION}: there is no option {name[:80]!r}")
+        where = f"{folder / _CONFIGURATION}: {name}"
+        setattr(found, name, stored_value(where, known[name], stored[name]))
+    return found
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Return the options in the configuration of an earlier run, as they stand there."""
+    path = folder / _CONFIGURATION
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        beside = (folder.parent / _CONFIGURATION).is_file()
+        hint = f", perhaps {folder.parent}" if beside else ""
+        raise NotADirectoryError(f"{folder} is a file; expected the folder of a run{hint}")
     try:
-        stored = json.loads(storage.read_text("train", path))["options"].items()
+        text = storage.read_text("train", path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} is no run folder: there is no {path}") from None
+    try:
+        return dict(json.loads(text)["options"].items())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error!r}); expected what train wrote") from error
-    words: list[str] = []
-    for name, value in stored:
-        if name not in ("command", "resume", "output"):
-            words += _words_of(flag(name), value)
-    return words
-
-
-def _words_of(flag: str, value: Any) -> list[str]:
-    """Return the words of one option; those that are off or not given have none."""
-    if value is None or value is False:
-        return []
-    if value is True:
-        return [flag]
-    if isinstance(value, list):
-        return [flag, *map(str, value)]
-    return [f"{flag}={value}"]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a dict as readable JSON."""
-    with storage.replacing(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())

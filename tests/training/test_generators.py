@@ -2,6 +2,7 @@
 
 import functools
 import random
+import types
 
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def numpys(X):
     return X + np.random.rand()
 
 
+library = types.ModuleType("noises")  # a module of the user's, which is no package
+library.inner = types.ModuleType("noises.inner")
+library.rng = np.random.default_rng(0)
+library.inner.rng = np.random.default_rng(1)
+
+
+def from_a_module(X):
+    """Add noise from generators in another module and in one inside it."""
+    return X + 0.1 * library.rng.random() + 0.1 * library.inner.rng.random()
+
+
 class Noise:
     """Adds noise from generators in attributes, its own, its helper's and its class's."""
 
@@ -97,6 +109,7 @@ AUGMENTATIONS = {
     "global": lambda: from_a_global,
     "older kinds": lambda: from_a_global_of_another_kind,
     "helper": lambda: from_a_helper,
+    "module": lambda: from_a_module,
     "dict": lambda: from_a_dict,
     "python": lambda: from_python,
     "inside": lambda: inside,
@@ -110,7 +123,7 @@ AUGMENTATIONS = {
 @pytest.mark.parametrize("make", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
 def test_draws_of_an_augmentation_go_on(make, tmp_path):
     def arguments():
-        for rng in (module_rng, Noise.shared):
+        for rng in (module_rng, Noise.shared, library.rng, library.inner.rng):
             rng.bit_generator.state = np.random.default_rng(3).bit_generator.state
         module_legacy.seed(4)
         module_python.seed(5)
@@ -120,6 +133,8 @@ def test_draws_of_an_augmentation_go_on(make, tmp_path):
     def again(given):
         module_rng.random()
         Noise.shared.random()
+        library.rng.random()
+        library.inner.rng.random()
         module_legacy.rand()
         module_python.random()
         random.random()

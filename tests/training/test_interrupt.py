@@ -27,12 +27,23 @@ def arguments(**given):
     return {**SETTINGS, **rest, **given}
 
 
-def whole(**given):
-    """Return the outcome of a run that nothing interrupts."""
+def end(solver):
+    """Return the outcome of a run, and the last parameters and statistics, not only the best."""
+    found = outcome(solver)
+    last = checkpoint.load(solver.checkpoint_name)
+    for index, param in enumerate((last["params"], *last["bn_params"])):
+        arrays = {name: value for name, value in param.items() if isinstance(value, np.ndarray)}
+        found |= {f"last {index} {name}": value.tolist() for name, value in arrays.items()}
+    return found
+
+
+def whole(folder, **given):
+    """Return the end of a run that nothing interrupts."""
     np.random.seed(7)
-    solver = Solver(network(), images(), **arguments(**given))
+    given = arguments(checkpoint_name=folder / "whole", **given)
+    solver = Solver(network(), images(), **given)
     solver.train()
-    return outcome(solver)
+    return end(solver)
 
 
 def gone_on(path, **given):
@@ -40,7 +51,7 @@ def gone_on(path, **given):
     np.random.seed(99)
     solver = Solver.resume(path, network(), images(), augment=FlipAndShift(pad=1), **given)
     solver.train()
-    return outcome(solver)
+    return end(solver)
 
 
 class Tripwire:
@@ -67,7 +78,7 @@ TRACED = {"all": {}, "momentum": {"update_rule": "sgd_momentum", "weight_decay":
 
 @pytest.mark.parametrize("given", TRACED.values(), ids=TRACED)
 def test_an_interrupt_at_any_line_goes_on_bit_for_bit(given, tmp_path):
-    expected = whole(**given)
+    expected = whole(tmp_path, **given)
     rng, places = np.random.default_rng(1), set()
     for number, lines in enumerate(rng.integers(200, 12_000, size=30)):
         path = tmp_path / str(number)
@@ -103,7 +114,7 @@ def failing_rule(after):
 
 def test_a_rule_of_ones_own_that_is_interrupted_has_stepped_no_parameter(tmp_path):
     rule = failing_rule(-1)
-    expected = whole(update_rule=rule)
+    expected = whole(tmp_path, update_rule=rule)
     given = arguments(checkpoint_name=tmp_path / "run")
     for after in (1, 47, 50, 58, 111):
         np.random.seed(7)
@@ -116,9 +127,9 @@ def test_a_rule_of_ones_own_that_is_interrupted_has_stepped_no_parameter(tmp_pat
 
 
 @pytest.mark.parametrize("interrupted_in", ["step", "check", "augment"])
-@pytest.mark.parametrize("step", [1, 2, 7, 8, 14])
+@pytest.mark.parametrize("step", [1, 2, 5, 7, 8, 14, 18])
 def test_an_interrupt_that_a_function_raises_goes_on_bit_for_bit(step, interrupted_in, tmp_path):
-    expected = whole()
+    expected = whole(tmp_path)
     np.random.seed(7)
     model, calls = network(), []
     loss = model.loss
@@ -299,7 +310,7 @@ def test_a_terminated_process_leaves_a_checkpoint_and_ends_with_the_usual_status
     steps = int(rest.rsplit("cleaned up", 1)[1])
     assert len(checkpoint.load(tmp_path / "run")["loss_history"]) == steps
     epochs = steps // 7 + 1
-    assert gone_on(tmp_path / "run", num_epochs=epochs) == whole(num_epochs=epochs)
+    assert gone_on(tmp_path / "run", num_epochs=epochs) == whole(tmp_path, num_epochs=epochs)
 
 
 def test_the_exception_of_termination_is_an_exit_with_its_status():

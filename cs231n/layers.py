@@ -560,8 +560,8 @@ def conv_forward_naive(
     Proceedings of the IEEE 86(11), 1998.
     """
     window = Window.for_conv(w, conv_param)
-    padded = window.pad_image(x)  # (N, C, H + 2 pad, W + 2 pad)
     out = np.empty((len(x), len(w), *window.over(x)), np.result_type(x, w, b))
+    padded = window.pad_image(x)  # (N, C, H + 2 pad, W + 2 pad)
     for n, f, i, j in np.ndindex(out.shape):
         rows, columns = window.pixels(i, j)
         out[n, f, i, j] = np.sum(padded[n, :, rows, columns] * w[f]) + b[f]

@@ -28,15 +28,14 @@ __all__ = ["backward", "forward"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 # The caches that the course documents: a plain tuple of one of these forms will do for them.
-_DOCUMENTED = [
+_DOCUMENTED = {
     ("x", "w", "b"),
     ("x", "w", "b", "conv_param"),
     ("x", "pool_param"),
     ("dropout_param", "mask"),
     ("conv", "relu"),
-]
+}
 
 
 def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -70,7 +69,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
     """
     is_array = cache_type is np.ndarray
     checked = _Arrays(specs or {"cache": "..."})
-    fields: list[str] = [] if is_array else getattr(cache_type, "_fields")  # noqa: B009
+    fields: tuple[str, ...] = () if is_array else getattr(cache_type, "_fields")  # noqa: B009
     has_mask = "mask" in specs
     places, has_shape = [fields.index(name) for name in specs], hasattr(cache_type, "out_shape")
 
@@ -88,7 +87,8 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
             elif arrays is not found:
                 cache = cache._replace(**dict(zip(specs, arrays)))
             dout = _upstream(dout, cache.out_shape if has_shape else arrays[0].shape)
-            flags = tuple(checks.flag("", "need_dx", flag) for flag in flags)
+            if flags:
+                flags = (checks.flag("", "need_dx", *flags),)
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         @functools.wraps(function)
@@ -120,16 +120,16 @@ def _name(error: Exception, function: Callable[..., Any]) -> None:
         error.args = (function.__name__ + message,)
 
 
-def _own(cache: Any, cache_type: type, fields: Sequence[str]) -> Any:
+def _own(cache: Any, cache_type: type, fields: tuple[str, ...]) -> Any:
     """Return the cache as one of this type, made from a plain tuple if that has its form."""
-    if type(cache) is tuple and len(cache) == len(fields) and tuple(fields) in _DOCUMENTED:
+    if type(cache) is tuple and len(cache) == len(fields) and fields in _DOCUMENTED:
         return cache_type(*cache)
     return checks.cache("", cache, cache_type)
 
 
 def _upstream(dout: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return the upstream gradient as a float array of the output's shape."""
-    right = type(dout) is np.ndarray and dout.dtype in _FLOATS and dout.shape == shape
+    right = checks.are_floats(dout) and dout.shape == shape
     return dout if right else checks.upstream("", dout, shape)
 
 
@@ -140,8 +140,12 @@ def _in_dtypes(gradients: Any, arrays: Sequence[np.ndarray]) -> Any:
     if not isinstance(gradients, tuple):
         return checks.keep_dtype(gradients, arrays[0])
     return tuple(
-        gradient if gradient is None else checks.keep_dtype(gradient, array)
-        for gradient, array in zip(gradients, arrays)
+        [
+            gradient
+            if gradient is None or gradient.dtype is array.dtype
+            else checks.keep_dtype(gradient, array)
+            for gradient, array in zip(gradients, arrays)
+        ]
     )
 
 
@@ -184,7 +188,7 @@ class _Arrays:
         """Tell quickly whether these are float arrays whose shapes agree."""
         shapes = []
         for value, (least, most) in zip(values, self.ranks):
-            if type(value) is not np.ndarray or value.dtype not in _FLOATS:
+            if not checks.are_floats(value):
                 return False
             shape = value.shape
             if not least <= len(shape) <= most:

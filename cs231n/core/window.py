@@ -33,7 +33,8 @@ class Window(NamedTuple):
         """Return the window of filters w (F, C, HH, WW) with the options 'stride' and 'pad'."""
         known = ("stride", "pad")
         conv_param = checks.options(where, "conv_param", conv_param)
-        stride, pad = (checks.option(where, conv_param, name, known) for name in known)
+        stride = checks.option(where, conv_param, "stride", known)
+        pad = checks.option(where, conv_param, "pad", known)
         return cls.checked(where, w.shape[2], w.shape[3], stride, pad)
 
     @classmethod

@@ -32,3 +32,9 @@ def test_nothing_but_the_command_line_imports_commands():
         for name, others in above.items()
         if (found := {other for other in others if other.startswith("cs231n.commands")})
     } == {}
+
+
+def test_no_two_test_files_have_one_name():
+    """Pytest takes them for one module, and stops while it collects."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

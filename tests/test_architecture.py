@@ -1,6 +1,7 @@
 """How the modules hang together, and whether the picture of it is that of the sources."""
 
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import draw_architecture
 

@@ -39,6 +39,7 @@ INTERNAL = {
     "data.sets.read_svhn": "called by get_SVHN_data",
     "data.cifar10.": "names and places of files, for the loaders",
     "commands.": "the command line checks its own arguments",
+    "kernels.backend.kernels_for": "called by the fast layers",
     "kernels.fast_optim": "called by the Solver with arrays of its own",
     "data.glyphs": "drawn by get_builtin_data, which checks",
     "data.dataset": "made and filled by the loaders, which check",

@@ -366,7 +366,7 @@ def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bo
     if train:
         mean, var = np.empty_like(scale), np.empty_like(scale)
     else:
-        # Copies, for the kernel's door takes arrays that it may write to, and these may be read-only.
+        # Copies: the door of the kernel asks for arrays to write to, and these may be read-only.
         mean, var = np.array(running_mean, dtype), np.array(running_var, dtype)
     arrays = planes, scale, shift, out, mean, var
     kernels_for(planes).batch_norm_forward(*arrays, eps, relu, train)

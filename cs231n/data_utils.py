@@ -32,6 +32,7 @@ from cs231n.data.download import (
     download_cifar10,
     download_imagenet_val,
 )
+from cs231n.data.download_sets import download_data
 from cs231n.data.folder import load_image_folder
 from cs231n.data.glyphs import BUILTIN_CLASSES
 from cs231n.data.imagenet import load_tiny_imagenet
@@ -56,6 +57,7 @@ __all__ = [
     "cifar10_mean_image",
     "data_from_arrays",
     "download_cifar10",
+    "download_data",
     "download_imagenet_val",
     "get_CIFAR10_data",
     "get_CIFAR100_data",

@@ -1,4 +1,4 @@
-"""Download CIFAR-10, check it and unpack it."""
+"""Download CIFAR-10 or another data set, check it and unpack it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cs231n import data_utils
 from cs231n.data.download import link_cifar10
+from cs231n.data.download_sets import DOWNLOADS
 
 __all__ = ["add_options", "run"]
 
@@ -17,7 +18,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "folder",
         nargs="?",
         type=Path,
-        help="folder in which cifar-10-batches-py is made; by default one where the loader looks",
+        help="folder in which cifar-10-batches-py, MNIST/raw or the like is made; by default one"
+        " where the loader looks",
+    )
+    parser.add_argument(
+        "--data",
+        choices=("cifar10", *DOWNLOADS),
+        default="cifar10",
+        help="the data set (default: %(default)s)",
     )
     parser.add_argument(
         "--link",
@@ -35,6 +43,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Download the data sets unless they are there already, and say where they are."""
+    if options.data != "cifar10":
+        if options.link is not None or options.imagenet_val:
+            raise ValueError(
+                "--link and --imagenet-val go with CIFAR-10; expected --data cifar10 with them"
+            )
+        place = data_utils.download_data(options.data, options.folder)
+        print(f"{DOWNLOADS[options.data].title} is in {place}")
+        return 0
     batches = data_utils.download_cifar10(options.folder)
     print(f"CIFAR-10 is in {batches}")
     if options.link is not None:

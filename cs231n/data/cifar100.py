@@ -21,7 +21,7 @@ MD5 = {
     "meta": "7973b15100ade9c7d40fb424638fde48",
 }
 BYTES = {"train": 155249918}
-FIX = "download CIFAR-100 again: python -m cs231n download cifar100"
+FIX = "download CIFAR-100 again: python -m cs231n download --data cifar100"
 
 
 def read_part(path: Path, kind: str) -> tuple[np.ndarray, np.ndarray]:

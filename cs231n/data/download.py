@@ -16,6 +16,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,13 +26,19 @@ from cs231n.data.imagenet import read_excerpt
 from cs231n.files.safe_pickle import DataError
 
 __all__ = [
+    "ARCHIVE",
     "CIFAR10_SHA256",
     "CIFAR10_URLS",
     "IMAGENET_VAL",
     "IMAGENET_VAL_URLS",
     "DownloadError",
+    "Packed",
+    "default_root",
     "download_cifar10",
     "download_imagenet_val",
+    "fetch_archive",
+    "fetch_files",
+    "is_complete",
     "link_cifar10",
 ]
 
@@ -57,6 +64,17 @@ PATIENCE = 20  # seconds before an address is judged by its rate
 SLOW = 250_000  # bytes per second below which another address is tried first
 
 _log = logging.getLogger(__name__)
+
+
+class Packed(NamedTuple):
+    """An archive: what the progress bar calls it, its name, and the folder that is in it."""
+
+    title: str
+    archive: str
+    folder: str
+
+
+CIFAR10 = Packed("CIFAR-10", ARCHIVE, FOLDER)
 
 
 class DownloadError(OSError):
@@ -117,22 +135,61 @@ def download_cifar10(
     root = checks.path(where, "folder", folder) if folder is not None else _default_folder()
     urls = [urls] if isinstance(urls, str) else checks.sequence(where, "urls", urls)
     target = root if root.name == FOLDER else root / FOLDER
-    if _is_complete(target, member_md5):
+    return fetch_archive(where, CIFAR10, target, urls, known_hash, progress, member_md5)
+
+
+def fetch_archive(
+    where: str,
+    packed: Packed,
+    target: Path,
+    urls: Sequence[str],
+    known_hash: str,
+    progress: bool | None,
+    member_md5: Mapping[str, str],
+) -> Path:
+    """Get an archive, and put its files into the target unless all of them are good already."""
+    if is_complete(target, member_md5):
         return target
-    root = target.parent
+    with _scratch_in(where, target.parent) as scratch:
+        archive = _archive(where, packed, target.parent, scratch, urls, known_hash, progress)
+        _unpack(archive, packed.folder, scratch, member_md5)
+        _publish(scratch, target, member_md5)
+    return target
+
+
+def fetch_files(
+    where: str,
+    title: str,
+    target: Path,
+    urls: Sequence[str],
+    progress: bool | None,
+    file_md5: Mapping[str, str],
+) -> Path:
+    """Get files one by one from addresses that end in ``/``, but those that are good already."""
+    for name, digest in file_md5.items():
+        known = {name: digest}
+        if is_complete(target, known):
+            continue
+        with _scratch_in(where, target) as scratch:
+            get = functools.partial(_retrieve, scratch, name, title, f"md5:{digest}", progress)
+            _fetch(where, name, target, [base + name for base in urls], get)
+            _publish(scratch, target, known)
+    return target
+
+
+@contextmanager
+def _scratch_in(where: str, root: Path) -> Iterator[Path]:
+    """Make a folder for a while in another one, which errors of the system then name."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".cifar-10-", dir=root) as scratch:
-            archive = _archive(root, Path(scratch), urls, known_hash, progress)
-            _unpack(archive, Path(scratch), member_md5)
-            _publish(Path(scratch), target, member_md5)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as scratch:
+            yield Path(scratch)
     except DownloadError:
         raise
     except OSError as error:
         raise OSError(
-            error.errno, f"download_cifar10: cannot write to {root} ({error.strerror or error})"
+            error.errno, f"{where}: cannot write to {root} ({error.strerror or error})"
         ) from error
-    return target
 
 
 def download_imagenet_val(
@@ -175,17 +232,9 @@ def download_imagenet_val(
     target = root / IMAGENET_VAL
     if _is_excerpt(target):
         return target
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".imagenet-", dir=root) as scratch:
-            get = functools.partial(_retrieve_excerpt, Path(scratch) / IMAGENET_VAL, progress)
-            os.replace(_fetch(where, IMAGENET_VAL, root, urls, get), target)
-    except DownloadError:
-        raise
-    except OSError as error:
-        raise OSError(
-            error.errno, f"{where}: cannot write to {root} ({error.strerror or error})"
-        ) from error
+    with _scratch_in(where, root) as scratch:
+        get = functools.partial(_retrieve_excerpt, scratch / IMAGENET_VAL, progress)
+        os.replace(_fetch(where, IMAGENET_VAL, root, urls, get), target)
     return target
 
 
@@ -194,6 +243,11 @@ def _excerpt_folder() -> Path:
     for folder in data_folders():
         if _is_excerpt(folder / IMAGENET_VAL):
             return folder
+    return default_root()
+
+
+def default_root() -> Path:
+    """Return the folder of data sets that CIFAR-10 is in or for."""
     folder = _default_folder()
     return folder.parent if folder.name == FOLDER else folder
 
@@ -268,7 +322,7 @@ def _default_folder() -> Path:
     return Path.cwd() / "datasets"
 
 
-def _is_complete(target: Path, member_md5: Mapping[str, str]) -> bool:
+def is_complete(target: Path, member_md5: Mapping[str, str]) -> bool:
     """Whether every file is there with its MD5."""
     return all(
         _is_small(target / name, MAX_UNPACKED) and md5(target / name) == digest
@@ -282,16 +336,22 @@ def _is_small(path: Path, most: int) -> bool:
 
 
 def _archive(
-    root: Path, scratch: Path, urls: Sequence[str], known_hash: str, progress: bool | None
+    where: str,
+    packed: Packed,
+    root: Path,
+    scratch: Path,
+    urls: Sequence[str],
+    known_hash: str,
+    progress: bool | None,
 ) -> Path:
     """Return the archive: the one that lies in root if it is good, else a fresh one in scratch."""
     from pooch.hashes import hash_matches
 
-    local = root / ARCHIVE
+    local = root / packed.archive
     if _is_small(local, MAX_ARCHIVE) and hash_matches(local, known_hash):
         return local
-    get = functools.partial(_retrieve, scratch, known_hash, progress)
-    return _fetch("download_cifar10", ARCHIVE, root, urls, get)
+    get = functools.partial(_retrieve, scratch, packed.archive, packed.title, known_hash, progress)
+    return _fetch(where, packed.archive, root, urls, get)
 
 
 def _fetch(
@@ -310,23 +370,28 @@ def _fetch(
                 if error.again and addresses is urls:
                     again.append(url)
     raise DownloadError(
-        f"{where}: no address gave the archive\n  "
+        f"{where}: no address gave {'the archive' if name.endswith('.tar.gz') else name}\n  "
         + "\n  ".join(f"{url}: {reason}" for url, reason in failures.items())
         + f"\nTry again later, or put a file {name} that you got elsewhere into "
         f"{root} and run this again."
     )
 
 
-def _retrieve(scratch: Path, known_hash: str, progress: bool | None, url: str, slow: float) -> Path:
+def _retrieve(
+    scratch: Path,
+    name: str,
+    title: str,
+    known_hash: str,
+    progress: bool | None,
+    url: str,
+    slow: float,
+) -> Path:
     """Let pooch download one address, check the hash and move the file into place."""
     import pooch
 
     try:
-        return Path(
-            pooch.retrieve(
-                url, known_hash, fname=ARCHIVE, path=scratch, downloader=_Downloader(slow, progress)
-            )
-        )
+        downloader = _Downloader(slow, progress, title)
+        return Path(pooch.retrieve(url, known_hash, name, scratch, downloader=downloader))
     except ValueError as error:
         raise _AddressError(f"not the known archive ({error})", again=False) from error
 
@@ -336,7 +401,7 @@ class _Downloader(NamedTuple):
 
     slow: float
     progress: bool | None
-    title: str = "CIFAR-10"
+    title: str
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Write what the address sends to the output file."""
@@ -422,9 +487,9 @@ class _Bounded:
         return data
 
 
-def _unpack(archive: Path, scratch: Path, member_md5: Mapping[str, str]) -> None:
+def _unpack(archive: Path, folder: str, scratch: Path, member_md5: Mapping[str, str]) -> None:
     """Write the members that are wanted into scratch as plain files; check each MD5."""
-    wanted = {f"{FOLDER}/{name}": name for name in member_md5}
+    wanted = {f"{folder}/{name}": name for name in member_md5}
     try:
         with gzip.open(archive) as unzipped:
             stream: Any = _Bounded(archive, unzipped)
@@ -440,7 +505,7 @@ def _unpack(archive: Path, scratch: Path, member_md5: Mapping[str, str]) -> None
         raise DataError(f"{archive}: lacks {', '.join(sorted(wanted))}")
     for name, digest in member_md5.items():
         if md5(scratch / name) != digest:
-            raise DataError(f"{archive}: {FOLDER}/{name} does not have the known MD5 {digest}")
+            raise DataError(f"{archive}: {folder}/{name} does not have the known MD5 {digest}")
 
 
 def _unpack_member(
@@ -459,5 +524,5 @@ def _publish(scratch: Path, target: Path, member_md5: Mapping[str, str]) -> None
     """Move each checked file into place, unless a good one is there already."""
     target.mkdir(exist_ok=True)
     for name, digest in member_md5.items():
-        if not _is_complete(target, {name: digest}):
+        if not is_complete(target, {name: digest}):
             os.replace(scratch / name, target / name)

@@ -363,7 +363,8 @@ def _first(title: str, name: str, places: Sequence[Path], has: Callable[[Path], 
     looked = "\n  ".join(map(str, places))
     raise FileNotFoundError(
         f"{title} is not there. Looked for its files in\n  {looked}\n"
-        "Let the environment variable CS231N_DATA name the folder that holds it."
+        f"Get it with: python -m cs231n download --data {name}\n"
+        "or let the environment variable CS231N_DATA name the folder that holds it."
     )
 
 

@@ -32,6 +32,8 @@ INTERNAL = {
     "core.window": "called by the layers, which check",
     "data.cifar100": "read by get_CIFAR100_data, which checks",
     "data.idx": "read by get_MNIST_data, which checks",
+    "data.download.fetch_": "called by the downloads, which check",
+    "data.download.is_complete": "as fetch_archive",
     "data.load.holds_cifar10": "called by the command line",
     "data.mat": "read by get_SVHN_data, which checks",
     "data.sets.find_": "called by the loaders",
@@ -282,6 +284,9 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "data.imagenet.load_tiny_imagenet": lambda: {"path": PATH, "dtype": np.float32},
     "data_utils.standardize": lambda: {
         "data": images("X_train", "X_val", "X_test", shape=(2, 3, 4, 4))
+    },
+    "data.download_sets.download_data": lambda: {
+        "name": "mnist", "folder": "/dev/null/x", "urls": [],
     },
     "data.folder.load_image_folder": lambda: {
         "path": PATH, "size": 8, "fit": "cover", "background": (0, 0, 0), "validation": 0.2,

@@ -5,7 +5,6 @@ More arguments may follow at the end, if they have defaults.
 
 import importlib
 import inspect
-import os
 import pkgutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import environment
 from conftest import KERNELS
 
 import cs231n
@@ -280,8 +280,7 @@ def modules_after(statement):
     """Return the package's modules that are there after an import in a new interpreter."""
     code = f"import sys\n{statement}\nprint(*(m for m in sys.modules if m.startswith('cs231n')))"
     command = [sys.executable, "-W", "ignore", "-c", code]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return set(subprocess.check_output(command, env=environment, text=True).split())
+    return set(subprocess.check_output(command, env=environment(), text=True).split())
 
 
 def test_imports_point_one_way():

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from children import environment
 from test_commands import SMALL, finished, heed_ctrl_c, started
 
 import cs231n
@@ -33,9 +34,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors o
 
 def buffered():
     """Return the environment of a user, whose output comes in blocks."""
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(cs231n.__path__[0])}
-    environment.pop("PYTHONUNBUFFERED", None)
-    return environment
+    return {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
 
 
 def in_shell(folder, command, **environment):
@@ -160,7 +159,7 @@ def test_any_name_of_a_folder_can_be_printed(tmp_path):
         process = subprocess.run(
             [sys.executable, "-m", "cs231n", *TINY, "--output", name],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONIOENCODING": coding, "LC_ALL": "C.UTF-8"},
+            env=environment(PYTHONIOENCODING=coding, LC_ALL="C.UTF-8"),
             capture_output=True,
             timeout=120,
         )

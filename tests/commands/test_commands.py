@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import environment
 from PIL import Image
 
 import cs231n
@@ -33,14 +34,12 @@ SMALL += ["--hidden-dims", "20", "--print-every", "2"]
 
 def started(folder, *arguments):
     """Start the command in a process of its own, in a folder that knows no data set."""
-    environment = {name: value for name, value in os.environ.items() if name != "CS231N_DATA"}
-    environment["PYTHONPATH"] = str(Path(cs231n.__file__).parents[1])
-    environment["PYTHONUNBUFFERED"] = "1"
-    environment.setdefault("CS231N_BACKEND", "auto")  # no hint at a missing extension
+    surroundings = environment(PYTHONUNBUFFERED="1")
+    surroundings.pop("CS231N_DATA", None)
     return subprocess.Popen(
         [sys.executable, "-m", "cs231n", *arguments],
         cwd=folder,
-        env=environment,
+        env=surroundings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

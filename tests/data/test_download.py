@@ -19,6 +19,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from children import environment
 
 from cs231n.__main__ import main
 from cs231n.commands import download as download_command
@@ -301,9 +302,8 @@ class TestGoodServer:
             code,
             repr((str(folder), [url], sha256(archive), False, md5s(files))),
         ]
-        place = {**os.environ, "PYTHONPATH": str(Path(download.__file__).parents[2])}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        both = [subprocess.Popen(words, env=place, text=True, **pipes) for _ in range(2)]
+        both = [subprocess.Popen(words, env=environment(), text=True, **pipes) for _ in range(2)]
         for process in both:
             assert process.stdout.readline() == "ready\n"
         for process in both:

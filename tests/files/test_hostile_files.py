@@ -22,6 +22,7 @@ import mutations
 import numpy as np
 import pytest
 from batches import array_pickle
+from children import environment
 from mutations import MUTATIONS, mutants, try_all, verdict
 from PIL import Image
 from readers import READERS, Reader
@@ -54,7 +55,7 @@ def test_damaged_files_are_refused_or_make_sense(name):
     command = [sys.executable, str(Path(mutations.__file__)), name]
     result = subprocess.run(
         [*command, str(COUNTS[name])],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -135,7 +136,7 @@ class TestHarness:
         )
         output = subprocess.check_output(
             [sys.executable, "-c", code, str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=environment(),
             text=True,
         )
         assert output.split() == ["did", "did", "did", "did", "accepted"]

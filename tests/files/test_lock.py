@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import environment
 from plants import plant
 
-import cs231n
 from cs231n.classifiers import TwoLayerNet
 from cs231n.files import lock
 from cs231n.solver import Solver
@@ -34,10 +34,9 @@ class Holder:
     """A process that holds a lock until it is told to end."""
 
     def __init__(self, path):
-        environment = {**os.environ, "PYTHONPATH": str(Path(cs231n.__file__).parents[1])}
         self.process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, path],
-            env=environment,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -232,7 +231,7 @@ class TestFork:
         def start(how):
             process = subprocess.Popen(
                 [sys.executable, "-c", FORK, tmp_path / "a.lock", how],
-                env={**os.environ, "PYTHONPATH": str(Path(cs231n.__file__).parents[1])},
+                env=environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             )

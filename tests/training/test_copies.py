@@ -3,7 +3,6 @@
 import copy
 import io
 import multiprocessing
-import os
 import pickle
 import subprocess
 import sys
@@ -11,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
+from children import environment
 from runs import images, network, outcome
 from test_resume import InterruptedError, interrupt
 
-import cs231n
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import ConvNet, ThreeLayerConvNet, TwoLayerNet
 from cs231n.solver import Solver
@@ -110,10 +109,9 @@ if __name__ == "__main__":
 def test_pools_report_no_leaked_semaphores(tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(LEAKING, encoding="utf-8")
-    top = os.path.dirname(os.path.dirname(cs231n.__file__))
-    places = (top, os.path.dirname(__file__), os.path.join(top, "tests", "support"))
-    place = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
-    done = subprocess.run([sys.executable, script], env=place, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script], env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "[12, 12]" in done.stderr
     assert "leaked" not in done.stderr

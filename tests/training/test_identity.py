@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import environment
 from runs import images, network, outcome
 from test_resume import InterruptedError, interrupt, stopped
 
-import cs231n
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 from cs231n.training.state import identity
@@ -144,11 +144,8 @@ print(calls)
 
 def killed(path, deadline, name=""):
     """Train another run under a name, in a process that dies at a call; return its status."""
-    top = os.path.dirname(os.path.dirname(cs231n.__file__))
-    places = (top, os.path.dirname(__file__), os.path.join(top, "tests", "support"))
-    place = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     words = [sys.executable, "-c", CHILD, str(path), str(deadline), name]
-    done = subprocess.run(words, env=place, capture_output=True, text=True)
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
     assert done.returncode in (0, 9), done.stderr
     return done
 

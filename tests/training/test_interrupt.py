@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
+from children import environment
 from runs import images, network, outcome
 
-import cs231n
 from cs231n.augment import FlipAndShift
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
@@ -278,6 +278,7 @@ def test_a_run_in_another_thread_leaves_signals_alone():
 TERMINATED = """
 import sys
 import numpy as np
+from children import environment
 from runs import images, network
 from cs231n.augment import FlipAndShift
 from cs231n.solver import Solver
@@ -295,11 +296,8 @@ finally:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_a_terminated_process_leaves_a_checkpoint_and_ends_with_the_usual_status(tmp_path):
-    top = os.path.dirname(os.path.dirname(cs231n.__file__))
-    places = (top, os.path.dirname(__file__), os.path.join(top, "tests", "support"))
-    place = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
     words = [sys.executable, "-u", "-c", TERMINATED, str(tmp_path / "run")]
-    with subprocess.Popen(words, env=place, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.startswith("(Iteration 46 "):
                 break

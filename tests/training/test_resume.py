@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
+from children import environment
 from runs import SHAPE, images, network, outcome
 
-import cs231n
 from cs231n import optim, schedules
 from cs231n.augment import FlipAndShift, random_shift
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
@@ -493,9 +492,8 @@ print(name_of(lambda word: word in {"step", "cosine", "one", ("two", frozenset("
 
 
 def test_a_function_has_the_same_name_in_every_process():
-    place = {**os.environ, "PYTHONPATH": str(Path(cs231n.__file__).parents[1])}
     found = {
-        subprocess.check_output([sys.executable, "-c", NAME], env={**place, "PYTHONHASHSEED": seed})
+        subprocess.check_output([sys.executable, "-c", NAME], env=environment(PYTHONHASHSEED=seed))
         for seed in "1234"
     }
     assert len(found) == 1

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from cs231n import optim
 from cs231n.core import checks
+from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.files.lock import Lock, LostFolderError
 from cs231n.kernels import fast_optim, workspace
@@ -225,6 +226,8 @@ class Solver:
         classes = getattr(model, "num_classes", None)
         if classes is not None:
             _check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
+        if isinstance(data, Dataset) and hasattr(model, "remember"):
+            model.remember(data)
         self.update_rule, self._rule = update_rule, optim.find("Solver", update_rule)
         self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
         if isinstance(self._rule, str):

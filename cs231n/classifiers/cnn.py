@@ -89,6 +89,10 @@ class ThreeLayerConvNet(Network):
         M = checks.integer(where, "hidden_dim", hidden_dim, least=1)
         classes = checks.integer(where, "num_classes", num_classes, least=1)
         draw = gaussian(checks.number(where, "weight_scale", weight_scale, low=0))
+        self._arguments = {
+            **{"input_dim": [C, H, W], "num_filters": F, "filter_size": size},
+            **{"hidden_dim": M, "num_classes": classes},
+        }
 
         conv_param = {"stride": 1, "pad": (size - 1) // 2}
         pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
@@ -210,6 +214,11 @@ class ConvNet(Network):
 
         shape: tuple[int, ...] = _input_shape("ConvNet", input_dim)
         self.input_shape = shape
+        self._arguments = {
+            **{"architecture": architecture, "input_dim": list(shape)},
+            **{"normalization": normalization, "dropout_keep_ratio": keep, "seed": seed},
+            **{"label_smoothing": self.label_smoothing, "num_groups": self._num_groups},
+        }
         for token in tokens[:-1]:
             shape = self._add_token(token, shape)
         self._add_affine(tokens[-1], shape, gain=1)

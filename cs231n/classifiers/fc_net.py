@@ -67,6 +67,7 @@ class TwoLayerNet(Network):
         M = checks.integer("TwoLayerNet", "hidden_dim", hidden_dim, least=1)
         C = checks.integer("TwoLayerNet", "num_classes", num_classes, least=1)
         draw = gaussian(checks.number("TwoLayerNet", "weight_scale", weight_scale, low=0))
+        self._arguments = {"input_dim": D, "hidden_dim": M, "num_classes": C}
         self._add(AFFINE, W1=draw(D, M), b1=np.zeros(M))
         self._add(RELU)
         self._add(AFFINE, W2=draw(M, C), b2=np.zeros(C))
@@ -154,6 +155,10 @@ class FullyConnectedNet(Network):
         C = checks.integer(where, "num_classes", num_classes, least=1)
         draw = gaussian(checks.number(where, "weight_scale", weight_scale, low=0), rng)
         self.num_layers = len(hidden) + 1
+        self._arguments = {
+            **{"hidden_dims": hidden, "input_dim": D, "num_classes": C, "seed": seed},
+            **{"dropout_keep_ratio": keep, "normalization": self.normalization},
+        }
 
         for index, M in enumerate(hidden, start=1):
             self._add(AFFINE, **{f"W{index}": draw(D, M), f"b{index}": np.zeros(M)})

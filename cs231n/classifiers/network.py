@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from cs231n.classifiers import summary
+from cs231n.classifiers import blank, description, summary
+from cs231n.classifiers.inputs import Inputs, arranged
 from cs231n.classifiers.layer import Layer
 from cs231n.core import checks
+from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.kernels import fast_optim
 from cs231n.layer_utils import (
@@ -22,6 +24,8 @@ from cs231n.layer_utils import (
 )
 
 __all__ = ["Network"]
+
+_BATCH = 100  # images that are predicted at once: more gain nothing, and take memory
 
 
 class Network:
@@ -49,6 +53,8 @@ class Network:
         As the parameter; may be set at any time.
     input_shape : tuple of int
         Shape of a sample.
+    inputs : Inputs or None
+        What `predict` knows of the images: shape, normalisation, class names; see `remember`.
 
     Raises
     ------
@@ -57,6 +63,8 @@ class Network:
     """
 
     input_shape: tuple[int, ...]
+    inputs: Inputs | None = None
+    _arguments: dict[str, Any] | None = None  # that make it anew, but for those in attributes
 
     def __init__(
         self, reg: float = 0.0, dtype: Any = np.float32, label_smoothing: float = 0.0
@@ -73,7 +81,7 @@ class Network:
     def _add(self, stage: Stage, *options: Any, **weights: np.ndarray) -> None:
         """Append a layer; its weights are cast to the network's dtype and become parameters."""
         for name, weight in weights.items():
-            self.params[name] = weight.astype(self.dtype)
+            self.params[name] = blank.parameter(self._name, name, weight, self.dtype)
         self._layers.append(Layer(stage, tuple(weights), options))
 
     def loss(
@@ -239,8 +247,100 @@ class Network:
         }
         return (dx if need_dx else None), grads
 
+    def remember(self, data: Dataset) -> None:
+        """Note what `predict` has to know of the data: image shape, normalisation, class names.
+
+        The Solver does so for the data that it trains on.
+
+        Parameters
+        ----------
+        data : Dataset
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none, or one of other images or of more classes.
+        """
+        where = f"{self._name}.remember"
+        checks.attributes(where, "data", data, "normalization", "class_names")
+        inputs = Inputs(data["X_train"].shape[1:], data.normalization, tuple(data.class_names))
+        self.inputs = inputs.checked(where, self.input_shape, self.num_classes)
+
+    def predict(self, images: Any, normalized: bool = False) -> np.ndarray:
+        """Return the most probable label of each image.
+
+        Parameters
+        ----------
+        images, normalized
+            As for `predict_proba`.
+
+        Returns
+        -------
+        labels : ndarray of shape (N,)
+            int64; ``model.inputs.name(label)`` is the name of one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict_proba`.
+        """
+        # Of the scores: probabilities that differ by less than their rounding would be a tie.
+        return np.argmax(self._scores("predict", images, normalized), axis=1)
+
+    def predict_proba(self, images: Any, normalized: bool = False) -> np.ndarray:
+        """Return the probability that the network gives to each class.
+
+        Parameters
+        ----------
+        images : array_like of shape (N, C, H, W) or (N, H, W, C)
+            Pictures as they are: integers from 0 to 255, or floats in the range that the training
+            images had before they were normalised.  Grey ones may be (N, H, W), and those of a
+            network without `inputs` of any form that it takes.  Where the shape fits both ways,
+            channels come first.
+        normalized : bool
+            True for images that are normalised already, such as ``data["X_test"]`` of a data set.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (N, C)
+            Softmax of the scores, in the network's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If these are no such images, by their shape or by their range.
+
+        Notes
+        -----
+        The normalisation in `inputs`, if there is one, is applied to a hundred images at a time.
+        """
+        scores = self._scores("predict_proba", images, normalized)
+        scores -= scores.max(axis=1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(axis=1, keepdims=True)
+        return scores
+
+    def _scores(self, name: str, images: Any, normalized: bool) -> np.ndarray:
+        """Return the scores of raw images, for a function of this name."""
+        where, inputs = f"{self._name}.{name}", self.inputs
+        shape = self.input_shape if inputs is None else inputs.image_shape
+        X = arranged(where, images, shape)
+        if inputs is not None and not normalized:
+            inputs.check_range(where, X)
+        out = np.empty((len(X), self.num_classes), self.dtype)
+        for start in range(0, len(X), _BATCH):
+            part = X[start : start + _BATCH]
+            if inputs is not None and not normalized:
+                part = inputs.prepared(part, self.dtype)
+            out[start : start + _BATCH] = self.forward(part.reshape(-1, *self.input_shape))[0]
+        return out
+
     def save(self, fname: str | os.PathLike[str]) -> Path:
-        """Write parameters and running statistics to a `.npz` file.
+        """Write parameters, running statistics and what the network is to a `.npz` file.
+
+        The file describes network, normalisation and class names, so that `cs231n.load_model` can
+        make the network anew; a network of another class, or with layers that were changed, is
+        written without, for whoever builds it and calls `load`.
 
         Parameters
         ----------
@@ -263,7 +363,22 @@ class Network:
             name: param.get(key, np.zeros(shape, self.dtype))
             for name, (param, key, shape) in self._statistics().items()
         }
-        return storage.write_npz(fname, {**self.params, **statistics})
+        return storage.write_npz(fname, {**self.params, **statistics, **self._description()})
+
+    def _description(self) -> dict[str, Any]:
+        """Return the arrays that describe the network, or none where they would be untrue."""
+        if self._arguments is None or not type(self).__module__.startswith("cs231n.classifiers."):
+            return {}
+        own: dict[str, Any] = {"reg": float(self.reg), "dtype": self.dtype.name}
+        arguments = {**self._arguments, **own}
+        try:
+            with blank.given(self.params):
+                twin = type(self)(**arguments)
+        except (TypeError, ValueError):
+            return {}
+        if twin.form() != self.form() or list(twin.params) != list(self.params):
+            return {}
+        return description.written(self._name, arguments, self.inputs)
 
     def load(self, fname: str | os.PathLike[str], statistics: str = "file") -> None:
         """Read parameters and running statistics that `save` wrote for a network of this form.
@@ -286,8 +401,39 @@ class Network:
             statistics; this network is then as it was.
         """
         where = f"{self._name}.load"
-        checks.choice(where, "statistics", statistics, ("file", "reset"))
         arrays = storage.read_npz(fname)
+        found = description.split_off(f"{where}: {fname}", arrays)
+        inputs = self.inputs
+        if found is not None and found.inputs is not None:
+            inputs = found.inputs.checked(f"{where}: {fname}", self.input_shape, self.num_classes)
+        self.take(where, fname, arrays, statistics)
+        self.inputs = inputs
+
+    def take(
+        self,
+        where: str,
+        fname: str | os.PathLike[str],
+        arrays: dict[str, np.ndarray],
+        statistics: str = "file",
+    ) -> None:
+        """Take parameters and running statistics out of the arrays of a file.
+
+        Parameters
+        ----------
+        where : str
+            Name of the calling function, for messages.
+        fname : str or path
+            The file, for messages.
+        arrays : dict of str to ndarray
+        statistics : {'file', 'reset'}
+            As for `load`.
+
+        Raises
+        ------
+        ValueError
+            As `load`.
+        """
+        checks.choice(where, "statistics", statistics, ("file", "reset"))
         places = self._statistics()
         shapes = {name: w.shape for name, w in self.params.items()}
         if {"digest", "state"} <= set(arrays):
@@ -368,6 +514,8 @@ def gaussian(
     Without a generator it draws from NumPy's global one, so that a seed gives the numbers of
     published logs.
     """
+    if blank.in_use():
+        return blank.zeros
     if rng is not None:
         return lambda *shape: weight_scale * rng.standard_normal(shape)
     return lambda *shape: weight_scale * np.random.randn(*shape)

@@ -702,7 +702,7 @@ def test_a_file_of_another_network_is_refused_and_changes_nothing(damage, messag
     model.loss(*batch_of(rng, (12,)))
     model.save(path)
     with np.load(path) as archive:
-        arrays = {name: 2 * archive[name] for name in archive.files}
+        arrays = {name: 2 * archive[name] for name in archive.files if name != "network"}
     damage(arrays)
     np.savez(path, **arrays)
     before = snapshot(model)

@@ -36,6 +36,7 @@ from cs231n.training import checkpoint
 COUNTS = {
     "npz": 900,
     "network": 400,
+    "model": 400,
     "checkpoint": 500,
     "batch": 900,
     "imagenet": 500,

@@ -22,7 +22,7 @@ from formats import cifar100_pickle, idx_bytes, mat_bytes
 from PIL import Image
 
 from cs231n import data_utils, image_utils
-from cs231n.classifiers import FullyConnectedNet
+from cs231n.classifiers import ConvNet, FullyConnectedNet, load_model
 from cs231n.data import cifar10, cifar100, download, idx, pictures, sets
 from cs231n.files import storage
 from cs231n.training import checkpoint
@@ -97,6 +97,21 @@ def works(model: FullyConnectedNet) -> bool:
     """Tell whether a network that was loaded gives scores."""
     with np.errstate(all="ignore"):
         return model.loss(np.ones((2, 6))).shape == (2, 3)
+
+
+def model_files() -> dict[str, bytes]:
+    """Return files that describe a network, and the data it was trained on."""
+    X, y = np.arange(180, dtype=np.uint8).reshape(15, 3, 4), np.arange(15) % 3
+    model = ConvNet("conv2-pool-fc3", (1, 3, 4), normalization="batchnorm")
+    model.remember(data_utils.data_from_arrays(X, y, class_names=["cat", "dog", "emu"]))
+    with tempfile.TemporaryDirectory() as folder:
+        return {"described": model.save(Path(folder) / "model").read_bytes()}
+
+
+def predicts(model: ConvNet) -> bool:
+    """Tell whether a network that was loaded says something about a picture."""
+    with np.errstate(all="ignore"):
+        return 0 <= model.predict(np.ones((1, 3, 4), np.uint8))[0] < model.num_classes
 
 
 def checkpoint_files() -> dict[str, bytes]:
@@ -329,6 +344,7 @@ PICTURE = saved(Image.new("RGB", (64, 64), (9, 8, 7)).save, "PNG")
 READERS = {
     "npz": Reader("a.npz", storage.read_npz, npz_files, only_plain_arrays),
     "network": Reader("model.npz", load_network, network_files, works),
+    "model": Reader("best_model.npz", load_model, model_files, predicts),
     "checkpoint": Reader("run.npz", checkpoint.load, checkpoint_files, is_undamaged),
     "batch": Reader("data_batch_1", data_utils.load_CIFAR_batch, batch_files, is_batch),
     "imagenet": Reader("imagenet_val_25.npz", load_imagenet, imagenet_files, is_imagenet),

@@ -43,7 +43,8 @@ SUBJECTS = {
     "optim": "update rules",
     "schedules": "learning rates",
     "augment": "other images each step",
-    "vis_utils": "grids, curves",
+    "vis_utils": "pictures",
+    "visual": "grids, curves, mistakes",
     "core": "checks, contract, windows",
 }
 WIDTH, ROW, BOX_HEIGHT, MARGIN = 1180, 96, 46, 16

@@ -169,6 +169,7 @@ def takes_files(name):
             "data.sets.get",
             "data.sets.load",
             "data.load",
+            "visual.curves",
             "image_utils.load",
         )
     ) or name.endswith((".save", ".load", ".resume"))

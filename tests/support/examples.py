@@ -82,6 +82,11 @@ INTERNAL = {
     "training.signals": "used by the Solver",
     "training.state": "called by the Solver",
     "kernels.workspace": "called by the fast layers",
+    "visual.figures": "the look of figures, for those who draw",
+    "visual.grids.as_images": "the checks of those who draw",
+    "visual.grids.mosaic": "called with checked images",
+    "visual.grids.own_range": "as mosaic",
+    "visual.history": "read by plot_history and compare_runs",
 }
 
 
@@ -173,6 +178,13 @@ def images(*names: str, shape: tuple[int, ...] = (2, 3, 6, 5), **more: Any) -> A
 def blob() -> Any:
     """Return what has values and gradients."""
     return types.SimpleNamespace(vals=np.ones(2), diffs=np.ones(2))
+
+
+def history() -> Any:
+    """Return what a Solver leaves behind."""
+    return types.SimpleNamespace(
+        loss_history=[1.0, 0.5], train_acc_history=[0.5], val_acc_history=[0.5]
+    )
 
 
 def small_convnet() -> ThreeLayerConvNet:
@@ -413,20 +425,27 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "files.storage.replacing": lambda: {"path": PATH},
     "files.storage.write_npz": lambda: {"path": PATH, "arrays": {"x": np.ones(2)}},
     "kernels.threads.set_num_threads": lambda: {"num_threads": 2},
-    "vis_utils.plot_filters": partial(images, "w", shape=(2, 3, 4, 4)),
-    "vis_utils.plot_graph": lambda: {
+    "visual.curves.compare_runs": lambda: {"runs": {"first": history(), "second": history()}},
+    "visual.curves.plot_history": lambda: {"history": history()},
+    "visual.filters.plot_activations": lambda: {
+        "activations": {"relu": rng().standard_normal((2, 3))}, "bins": 4,
+    },
+    "visual.filters.plot_filters": partial(images, "w", shape=(2, 3, 4, 4)),
+    "visual.graph.plot_graph": lambda: {
         "nodes": {"x": (0.0, 0.0), "f": (1.0, 0.0)}, "edges": [("x", "f")],
         "gradients": {"x": "2"},
     },
-    "vis_utils.plot_history": lambda: {
-        "history": types.SimpleNamespace(
-            loss_history=[1.0, 0.5], train_acc_history=[0.5], val_acc_history=[0.5]
-        )
-    },
-    "vis_utils.vis_grid": partial(images, "Xs", shape=(2, 4, 4, 3)),
-    "vis_utils.vis_nn": partial(images, "rows", shape=(2, 2, 4, 4, 3)),
-    "vis_utils.visualize_grid": partial(
+    "visual.grids.vis_grid": partial(images, "Xs", shape=(2, 4, 4, 3)),
+    "visual.grids.vis_nn": partial(images, "rows", shape=(2, 2, 4, 4, 3)),
+    "visual.grids.visualize_grid": partial(
         images, "Xs", shape=(2, 4, 4, 3), ubound=255.0, padding=1
+    ),
+    "visual.mistakes.plot_confusion": lambda: {
+        "matrix": np.array([[2, 1], [0, 3]]), "class_names": ["a", "b"],
+    },
+    "visual.mistakes.show_mistakes": lambda: images(
+        "images", shape=(3, 3, 4, 4), labels=np.array([0, 1, 0]), predicted=np.array([1, 1, 0]),
+        scores=rng().standard_normal((3, 2)), class_names=["a", "b"], count=2,
     ),
 }  # fmt: skip
 

@@ -101,12 +101,7 @@ def _write_numbers(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if shares[row, column] > 0.5 else "black"
-            cell: dict[str, Any] = {
-                "ha": "center",
-                "va": "center",
-                "fontsize": size,
-                "color": color,
-            }
+            cell: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size}
             axes.text(column, row, f"{count:g}", color=color, **cell)
 
 

@@ -59,9 +59,11 @@ check: setup
 torture: setup
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/torture.py --kills $(KILLS)
 
-# Attacks the files wing for so many seconds each: writers with one id, kills, strangers' links, names.
+# Attacks the files wing for so many seconds each: writers with one id, kills, strangers' links, names;
+# then the fast layers: edited caches, wrong arrays at the kernels' doors, kernels exchanged during calls.
 attack: setup
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/attack.py $(SECONDS)
+	PYTHONPATH=tests/support $(BIN)/python tests/tools/attack_kernels.py all all $(SECONDS)
 
 # Fuzzes every reader of files for so many seconds each; a failure leaves its file in build/fuzz.
 fuzz: setup

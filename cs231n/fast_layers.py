@@ -170,8 +170,13 @@ def _are_places(argmax: Any, dout: Array, window: Window, W: int) -> bool:
     dtype = _place_dtype(window)
     if type(argmax) is not np.ndarray or argmax.dtype != dtype or argmax.shape != dout.shape:
         return False
-    count = 4 if dtype is np.uint8 else (window.HH - 1) * W + window.WW
-    return not argmax.size or bool(0 <= argmax.min() and argmax.max() < count)
+    if not (argmax.size and argmax.flags.c_contiguous and argmax.flags.aligned):
+        return False
+    if dtype is np.uint8:
+        return bool(argmax.max() < 4)
+    columns = argmax - argmax // W * W  # a remainder takes NumPy ten times as long
+    inside = 0 <= argmax.min() and argmax.max() < window.HH * W
+    return bool(inside and columns.max() < window.WW)
 
 
 class FastAffineCache(AffineCache):
@@ -251,7 +256,7 @@ class FastConvReluCache(NamedTuple):
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the output, and so of dout."""
-        return np.shape(self.relu)
+        return checks.any_array("", "relu", self.relu).shape
 
 
 @forward(x="N C H W", w="F C HH WW", b="F")

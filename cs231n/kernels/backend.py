@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 import warnings
 from types import ModuleType
 
@@ -48,6 +49,7 @@ REFERENCE = "reference"  # with which networks run on the functions of `cs231n.l
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # whose kernels an extension may hold
 _COMPILED = _import_compiled()
 _selected = "numpy"
+_lock = threading.Lock()  # what `backend` says and what the extension does change together
 
 
 def available() -> list[str]:
@@ -81,10 +83,11 @@ def select(name: str) -> str:
     if _COMPILED is None and isinstance(name, str) and name in INSTRUCTION_SETS:
         raise ImportError(f"{BUILD_HINT}; found no kernels {name!r}")
     checks.choice("backend.select", "name", name, ("auto", *available(), REFERENCE))
-    previous = _selected
-    _selected = available()[0] if name == "auto" else name
-    if _COMPILED is not None and _selected not in ("numpy", REFERENCE):
-        _COMPILED.select(_selected)
+    chosen = available()[0] if name == "auto" else name
+    with _lock:
+        if _COMPILED is not None and chosen not in ("numpy", REFERENCE):
+            _COMPILED.select(chosen)
+        previous, _selected = _selected, chosen
     return previous
 
 
@@ -126,6 +129,7 @@ def kernels() -> ModuleType:
     return numpy_kernels if in_numpy else _COMPILED  # type: ignore[return-value]
 
 
-select(os.environ.get("CS231N_BACKEND", "auto"))
-if _COMPILED is None and "CS231N_BACKEND" not in os.environ:
+_wanted = os.environ.get("CS231N_BACKEND")  # an empty one, as some job scripts set, is none
+select(_wanted or "auto")
+if _COMPILED is None and not _wanted:
     warnings.warn(BUILD_HINT, stacklevel=2)

@@ -6,6 +6,8 @@ as large as the parameter.  Their twins here touch each number once and work in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cs231n import optim
@@ -49,8 +51,9 @@ def update(
     ValueError, TypeError
         As the rule of `cs231n.optim` does.
     """
-    if rule in _COMPILED and backend.backend() != "numpy" and _alike(w, dw):
-        _step_in_place(str(rule), w, dw, config, l2)
+    kernels = backend.kernels()  # once, for another thread may choose others meanwhile
+    if rule in _COMPILED and hasattr(kernels, str(rule)) and _alike(w, dw):
+        _step_in_place(getattr(kernels, str(rule)), str(rule), w, dw, config, l2)
         return w
     if l2:
         dw = checks.keep_dtype(dw + l2 * w, dw)
@@ -94,7 +97,12 @@ def _alike(w: np.ndarray, dw: np.ndarray) -> bool:
 
 
 def _step_in_place(
-    rule: str, w: np.ndarray, dw: np.ndarray, config: optim.Config, l2: float
+    kernel: Callable[..., None],
+    rule: str,
+    w: np.ndarray,
+    dw: np.ndarray,
+    config: optim.Config,
+    l2: float,
 ) -> None:
     """Step w and the arrays of the config by the compiled kernel of the rule's name."""
     values = optim.hyperparameters(rule, config)
@@ -103,5 +111,4 @@ def _step_in_place(
         config[name] = np.require(array, w.dtype, ["C", "A", "W"])
     steps = [optim.count_step(rule, config)] if rule == "adam" else []
     arrays = [w, np.require(dw, None, ["C", "A"]), *(config[name] for name in optim.STATE[rule])]
-    kernel = getattr(backend.kernels(), rule)
     kernel(*(array.reshape(-1) for array in arrays), *values, *steps, l2)

@@ -1,8 +1,11 @@
 """Doors to the C kernels in `csrc`: arrays in, one call without the GIL, nothing else.
 
 `cs231n.fast_layers` sees to it that the arrays are checked, C-contiguous, of one dtype and not
-empty.  The kernels are compiled once for each instruction set, and `select` chooses among those
-that the processor has.  `cs231n.kernels.numpy_kernels` has the same functions in NumPy, where there is no
+empty, and has the messages for users.  That their sizes belong together is seen here once more, in
+what the kernels get: whatever a caller has missed is an error and never a crash.
+
+The kernels are compiled once for each instruction set, and `select` chooses among those that the
+processor has.  `cs231n.kernels.numpy_kernels` has the same functions in NumPy, where there is no
 choice of a `path`: a convolution takes the faster of two ways, which tests and benchmarks may set.
 """
 
@@ -99,15 +102,41 @@ cdef dict _PATHS = {"rule": BY_RULE, "direct": DIRECT, "winograd": WINOGRAD}
 cdef Py_ssize_t _FARTHEST = 1 << 60
 
 
-cdef window_shape _shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] out,
-                         window, path) except *:
-    """Describe a convolution of images x to the kernels."""
+cdef int _require(bint fit) except -1:
+    """Refuse arrays beyond whose ends a kernel would read or write."""
+    if not fit:
+        raise ValueError("native: the arrays are empty, or their sizes do not belong together")
+    return 0
+
+
+cdef bint _same(const Py_ssize_t *one, const Py_ssize_t *other, int axes) noexcept:
+    """Tell whether two shapes are equal, and of arrays that are not empty."""
+    cdef int axis
+    for axis in range(axes):
+        if one[axis] != other[axis] or one[axis] == 0:
+            return False
+    return True
+
+
+cdef bint _stands(const window_shape *s) noexcept:
+    """Tell whether the windows cover the padded image, and end where it ends."""
+    if not (0 < s.stride <= _FARTHEST and 0 <= s.pad <= _FARTHEST and s.HH > 0 and s.WW > 0):
+        return False
+    cdef Py_ssize_t rows = s.H + 2 * s.pad - s.HH, columns = s.W + 2 * s.pad - s.WW
+    return (rows >= 0 and s.OH == rows // s.stride + 1
+            and columns >= 0 and s.OW == columns // s.stride + 1)
+
+
+cdef window_shape _shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
+                         const floating[:, :, :, ::1] out, window, path) except *:
+    """Describe a convolution of images x with filters w to the kernels."""
     cdef window_shape s
     s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     s.F, s.OH, s.OW = out.shape[1], out.shape[2], out.shape[3]
     s.HH, s.WW, s.stride, s.pad = window
-    if s.stride > _FARTHEST or s.pad > _FARTHEST:
-        raise ValueError(f"native: stride {s.stride} and pad {s.pad}; expected at most 2**60")
+    _require(s.N > 0 and s.C > 0 and s.H > 0 and s.W > 0 and s.F > 0 and out.shape[0] == s.N
+             and w.shape[0] == s.F and w.shape[1] == s.C and w.shape[2] == s.HH
+             and w.shape[3] == s.WW and _stands(&s))
     if path not in _PATHS:
         raise ValueError(f"native: path is {path!r}; expected one of {[*_PATHS]}")
     s.path = _PATHS[path]
@@ -118,7 +147,8 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
                  const floating[::1] b, floating[:, :, :, ::1] out, window, bint relu=False,
                  path="rule"):
     """Write the output (N, F, OH, OW) of a convolution, with the relu applied if asked for."""
-    cdef window_shape s = _shape(x, out, window, path)
+    cdef window_shape s = _shape(x, w, out, window, path)
+    _require(b.shape[0] == s.F)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef Py_ssize_t size
@@ -133,7 +163,7 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
 def conv_dx(const floating[:, :, :, ::1] w, const floating[:, :, :, ::1] dout,
             floating[:, :, :, ::1] dx, window, path="rule"):
     """Write the gradient of the images."""
-    cdef window_shape s = _shape(dx, dout, window, path)
+    cdef window_shape s = _shape(dx, w, dout, window, path)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef Py_ssize_t size
@@ -148,7 +178,8 @@ def conv_dx(const floating[:, :, :, ::1] w, const floating[:, :, :, ::1] dout,
 def conv_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dout,
             floating[:, :, :, ::1] dw, floating[::1] db, window, path="rule"):
     """Write the gradients of the filters and biases."""
-    cdef window_shape s = _shape(x, dout, window, path)
+    cdef window_shape s = _shape(x, dw, dout, window, path)
+    _require(db.shape[0] == s.F)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef Py_ssize_t size
@@ -168,7 +199,13 @@ cdef window_shape _plane_shape(const floating[:, :, ::1] x, const floating[:, :,
     s.F, s.OH, s.OW = 1, out.shape[1], out.shape[2]
     s.HH, s.WW, s.stride, s.pad = window
     s.path = BY_RULE
+    _require(s.N > 0 and s.H > 0 and s.W > 0 and s.pad == 0 and out.shape[0] == s.N and _stands(&s))
     return s
+
+
+cdef bint _of_four(const window_shape *s) noexcept:
+    """Tell whether the windows are those whose places are bytes."""
+    return s.HH == 2 and s.WW == 2 and s.stride == 2
 
 
 def max_pool_forward(const floating[:, :, ::1] x, floating[:, :, ::1] out, argmax, window):
@@ -184,10 +221,12 @@ def max_pool_forward(const floating[:, :, ::1] x, floating[:, :, ::1] out, argma
     cdef int[:, :, ::1] offset
     if argmax.itemsize == 1:
         place = argmax
+        _require(_of_four(&s) and _same(place.shape, out.shape, 3))
         with nogil:
             kernels.max_pool2_forward(&s, &x[0, 0, 0], &out[0, 0, 0], &place[0, 0, 0], threads)
     else:
         offset = argmax
+        _require(_same(offset.shape, out.shape, 3))
         with nogil:
             kernels.max_pool_forward(&s, &x[0, 0, 0], &out[0, 0, 0], &offset[0, 0, 0], threads)
 
@@ -201,10 +240,12 @@ def max_pool_backward(const floating[:, :, ::1] dout, argmax, floating[:, :, ::1
     cdef const int[:, :, ::1] offset
     if argmax.itemsize == 1:
         place = argmax
+        _require(_of_four(&s) and _same(place.shape, dout.shape, 3))
         with nogil:
             kernels.max_pool2_backward(&s, &dout[0, 0, 0], &place[0, 0, 0], &dx[0, 0, 0], threads)
     else:
         offset = argmax
+        _require(_same(offset.shape, dout.shape, 3))
         with nogil:
             kernels.max_pool_backward(&s, &dout[0, 0, 0], &offset[0, 0, 0], &dx[0, 0, 0], threads)
 
@@ -216,6 +257,7 @@ def add_scaled(floating[::1] y, double a, const floating[::1] x):
 
 def sgd(floating[::1] w, const floating[::1] dw, double learning_rate, double l2=0):
     """Step w by stochastic gradient descent; as in all rules, l2 * w is added to dw."""
+    _require(_same(w.shape, dw.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -225,6 +267,7 @@ def sgd(floating[::1] w, const floating[::1] dw, double learning_rate, double l2
 def sgd_momentum(floating[::1] w, const floating[::1] dw, floating[::1] velocity,
                  double learning_rate, double momentum, double l2=0, bint nesterov=False):
     """Step w and velocity by gradient descent with momentum."""
+    _require(_same(w.shape, dw.shape, 1) and _same(w.shape, velocity.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -240,6 +283,7 @@ def nesterov_momentum(w, dw, velocity, learning_rate, momentum, l2=0):
 def rmsprop(floating[::1] w, const floating[::1] dw, floating[::1] cache, double learning_rate,
             double decay_rate, double epsilon, double l2=0):
     """Step w and cache by RMSProp."""
+    _require(_same(w.shape, dw.shape, 1) and _same(w.shape, cache.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -251,6 +295,8 @@ def adam(floating[::1] w, const floating[::1] dw, floating[::1] m, floating[::1]
          double learning_rate, double beta1, double beta2, double epsilon, double t,
          double l2=0):
     """Step w, m and v by Adam; t counts this step from one."""
+    _require(_same(w.shape, dw.shape, 1) and _same(w.shape, m.shape, 1)
+             and _same(w.shape, v.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -260,6 +306,7 @@ def adam(floating[::1] w, const floating[::1] dw, floating[::1] m, floating[::1]
 
 def relu_forward(const floating[::1] x, floating[::1] out):
     """Write max(x, 0)."""
+    _require(_same(x.shape, out.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -268,6 +315,7 @@ def relu_forward(const floating[::1] x, floating[::1] out):
 
 def relu_backward(const floating[::1] dout, const floating[::1] out, floating[::1] dx):
     """Write dout where out is positive, zero elsewhere."""
+    _require(_same(dout.shape, out.shape, 1) and _same(dout.shape, dx.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -280,7 +328,24 @@ cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double ep
     cdef norm_shape s
     s.N, s.C, s.D = x.shape[0], x.shape[1], x.shape[2]
     s.G, s.eps, s.train, s.relu = G, eps, train, relu
+    _require(s.N > 0 and s.C > 0 and s.D > 0)
     return s
+
+
+cdef norm_shape _group_shape(const floating[:, :, ::1] x, Py_ssize_t statistics,
+                             double eps) except *:
+    """Describe a normalisation of groups of channels, so many of all images, to the kernels."""
+    cdef norm_shape s = _norm_shape(x, 1, eps, True, False)
+    s.G = statistics // s.N
+    _require(s.G > 0 and s.N * s.G == statistics and s.C % s.G == 0)
+    return s
+
+
+cdef bint _hold(Py_ssize_t count, const floating[::1] one, const floating[::1] two,
+                const floating[::1] three, const floating[::1] four) noexcept:
+    """Tell whether four arrays have so many numbers each."""
+    return (one.shape[0] == count and two.shape[0] == count and three.shape[0] == count
+            and four.shape[0] == count)
 
 
 def batch_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
@@ -292,6 +357,7 @@ def batch_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
     The relu is applied to the output if asked for.
     """
     cdef norm_shape s = _norm_shape(x, 1, eps, train, relu)
+    _require(_same(x.shape, out.shape, 3) and _hold(s.C, gamma, beta, mean, var))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -309,6 +375,8 @@ def batch_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1
     In train mode the mean and variance depend on x, else they are constants.
     """
     cdef norm_shape s = _norm_shape(x, 1, eps, train, relu)
+    _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
+             and _hold(s.C, gamma, beta, mean, var) and _hold(s.C, gamma, beta, dgamma, dbeta))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -321,7 +389,9 @@ def group_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
                        const floating[::1] beta, floating[:, :, ::1] out, floating[::1] mean,
                        floating[::1] var, double eps):
     """Write the output, mean and variance (N * G,) of x (N, C, pixels), normalised by groups."""
-    cdef norm_shape s = _norm_shape(x, mean.shape[0] // x.shape[0], eps, True, False)
+    cdef norm_shape s = _group_shape(x, mean.shape[0], eps)
+    _require(_same(x.shape, out.shape, 3) and _same(mean.shape, var.shape, 1)
+             and gamma.shape[0] == s.C and beta.shape[0] == s.C)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
@@ -334,7 +404,9 @@ def group_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1
                         const floating[::1] var, floating[:, :, ::1] dx, floating[::1] dgamma,
                         floating[::1] dbeta, double eps):
     """Write the gradients of x (N, C, pixels), gamma and beta."""
-    cdef norm_shape s = _norm_shape(x, mean.shape[0] // x.shape[0], eps, True, False)
+    cdef norm_shape s = _group_shape(x, mean.shape[0], eps)
+    _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
+             and _same(mean.shape, var.shape, 1) and _hold(s.C, gamma, gamma, dgamma, dbeta))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef unsigned char[::1] scratch = workspace.scratch(kernels.group_norm_bytes(&s))
@@ -350,6 +422,8 @@ def softmax_loss(const floating[:, ::1] x, const long long[::1] y, floating[::1]
 
     Returns the mean; the targets are smoothed labels if asked for.
     """
+    _require(_same(x.shape, dx.shape, 2) and _same(x.shape, y.shape, 1)
+             and _same(x.shape, losses.shape, 1))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef double mean
@@ -365,6 +439,8 @@ def matmul(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] out,
     cdef matmul_shape s
     cdef Py_ssize_t size = sizeof(floating)
     s.M, s.K, s.N = a.shape[0], a.shape[1], b.shape[1]
+    _require(s.M > 0 and s.K > 0 and s.N > 0 and b.shape[0] == s.K and out.shape[0] == s.M
+             and out.shape[1] == s.N and (bias is None or bias.shape[0] == s.N))
     s.am, s.ak = a.strides[0] // size, a.strides[1] // size
     s.bk, s.bn = b.strides[0] // size, b.strides[1] // size
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
@@ -379,6 +455,7 @@ def matmul(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] out,
 
 def sum_rows(const floating[:, ::1] a, floating[::1] out):
     """Write the sum of the rows of a."""
+    _require(a.shape[0] > 0 and a.shape[1] > 0 and out.shape[0] == a.shape[1])
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:

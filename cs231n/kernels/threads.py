@@ -22,8 +22,8 @@ _MOST = 256  # the memory that a convolution needs grows with the number of thre
 def _default() -> int:
     """Return OMP_NUM_THREADS, or the number of processors that this process may run on."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return min(int(wanted), _MOST)
+    if wanted.isascii() and wanted.isdecimal() and wanted.strip("0"):
+        return min(int(wanted.lstrip("0")[:4]), _MOST)  # Python refuses to read 5,000 digits
     if hasattr(os, "sched_getaffinity"):
         return min(len(os.sched_getaffinity(0)), _MOST)
     return min(os.cpu_count() or 1, _MOST)

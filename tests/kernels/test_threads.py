@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -238,13 +239,20 @@ ASK = "from cs231n import fast_layers; print(fast_layers.get_num_threads())"
 
 
 @pytest.mark.parametrize(
-    ("setting", "expected"), [("1", "1"), ("3", "3"), (" 5,2", "5"), ("99999", "256")]
+    ("setting", "expected"),
+    [
+        ("1", "1"),
+        ("003", "3"),
+        (" 5,2", "5"),
+        ("99999", "256"),
+        pytest.param("9" * 5000, "256", id="5,000 digits"),
+    ],
 )
 def test_omp_num_threads_is_respected(setting, expected):
     assert run(ASK, OMP_NUM_THREADS=setting) == [expected]
 
 
-@pytest.mark.parametrize("setting", ["0", "many", "-1", "²"])
+@pytest.mark.parametrize("setting", ["0", "", "many", "-1", "²", "\u0663", "0" * 99])
 def test_a_senseless_omp_num_threads_counts_as_none(setting):
     assert run(ASK, OMP_NUM_THREADS=setting) == run(ASK)
 
@@ -304,6 +312,41 @@ with workspace._lock:
         os._exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+# Where no thread can be made, and each handler of a fork is counted.
+SHIM = """
+#include <errno.h>
+#include <stdlib.h>
+static int handlers;
+int pthread_create(void *thread, void *attributes, void *start, void *argument)
+{
+    (void)thread, (void)attributes, (void)start, (void)argument;
+    return EAGAIN;
+}
+int pthread_atfork(void *prepare, void *parent, void *child)
+{
+    (void)prepare, (void)parent, (void)child;
+    handlers++;
+    return 0;
+}
+int __register_atfork(void *prepare, void *parent, void *child, void *library)
+{
+    (void)library;
+    return pthread_atfork(prepare, parent, child);
+}
+int count_of_handlers(void) { return handlers; }
+"""
+ASK_SHIM = """
+import ctypes, os
+import numpy as np
+from cs231n import fast_layers
+fast_layers.set_num_threads(3)
+count = ctypes.CDLL(None).count_of_handlers
+x, w, b = np.ones((9, 8, 16, 16), "f4"), np.ones((16, 8, 3, 3), "f4"), np.ones(16, "f4")
+before = count()
+for _ in range(5):
+    out, _ = fast_layers.conv_forward_fast(x, w, b, {"stride": 1, "pad": 1})
+print(count() - before, out.max())
+"""
 can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system can't fork")
 
 
@@ -316,3 +359,23 @@ def test_kernels_work_in_a_forked_child():
 @can_fork
 def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have():
     assert run(FORK_WHILE_LOCKED, timeout=20) == ["0"]
+
+
+@needs_kernels
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs LD_PRELOAD")
+def test_forks_are_watched_once_where_no_thread_can_be_made(tmp_path):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    (tmp_path / "shim.c").write_text(SHIM, encoding="ascii")
+    shim = tmp_path / "shim.so"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", shim, tmp_path / "shim.c"], check=True, timeout=60
+    )
+    assert run(ASK_SHIM, LD_PRELOAD=str(shim)) == ["1", "73.0"]
+
+
+@pytest.mark.parametrize("setting", ["", "auto"])
+def test_an_empty_name_of_kernels_is_none(setting):
+    ask = "from cs231n.kernels import backend; print(backend.backend())"
+    assert run(ask, CS231N_BACKEND=setting, PYTHONWARNINGS="ignore") == [KERNELS[0]]

@@ -93,6 +93,34 @@ def test_batch_norm_of_one_number_for_each_channel(name, dtype, backend_name, rn
     assert_close(option["running_mean"], 0.1 * x.reshape(3))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("G", [1, 6, 48])
+@pytest.mark.parametrize("name", [name for name in LAYERS if "groupnorm" in name])
+def test_groups_of_one_number_have_no_gradient(name, G, dtype, backend_name, rng):
+    case = LAYERS[name]
+    x, dout = rng.standard_normal((2, 3, G, 1, 1)).astype(dtype)
+    gamma, beta = rng.standard_normal((2, 1, G, 1, 1)).astype(dtype) * 1000
+    out, cache = case.forward(x * 1000, gamma, beta, G, {"eps": 1e-5})
+    np.testing.assert_array_equal(out, np.broadcast_to(beta, out.shape))
+    dx, dgamma, dbeta = case.backward(dout, cache)
+    np.testing.assert_array_equal(dx, np.zeros_like(x))
+    np.testing.assert_array_equal(dgamma, np.zeros_like(gamma))
+    assert_close(dbeta, dout.sum(axis=0, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("layernorm")])
+def test_samples_of_one_number_have_no_gradient(name, dtype, backend_name, rng):
+    case = LAYERS[name]
+    x, dout = rng.standard_normal((2, 37, 1)).astype(dtype) * 1000
+    gamma, beta = rng.standard_normal((2, 1)).astype(dtype) * 1000
+    out, cache = case.forward(x, gamma, beta, {})
+    np.testing.assert_array_equal(out, np.broadcast_to(beta, out.shape))
+    dx, dgamma, _ = case.backward(dout, cache)
+    np.testing.assert_array_equal(dx, np.zeros_like(x))
+    np.testing.assert_array_equal(dgamma, [0])
+
+
 @pytest.mark.parametrize("replace", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_whole_run_gives_the_same_bits_on_any_number_of_threads(dtype, replace, backend_name):

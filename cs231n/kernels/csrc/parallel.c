@@ -135,10 +135,19 @@ static void forget_workers(void)
     atomic_store(&pool.waiting, 0);
 }
 
+/* The handler is the process's for good, and its children's: where no thread can be made, the pool
+ * stays empty, and one more at every call would never be given back. */
+static void watch_forks(void)
+{
+    static int watched;
+    if (!watched)
+        watched = pthread_atfork(NULL, NULL, forget_workers) == 0;
+}
+
 static void add_workers(int wanted)
 {
     if (pool.workers == 0 && wanted > 0)
-        pthread_atfork(NULL, NULL, forget_workers);
+        watch_forks();
     for (; pool.workers < wanted; pool.workers++) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, work, NULL) != 0)

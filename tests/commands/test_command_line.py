@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from children import environment
-from test_commands import SMALL, finished, heed_ctrl_c, started
+from test_commands import SMALL, finished, heed_signals, started
 
 import cs231n
 from cs231n.__main__ import main
@@ -32,6 +32,14 @@ TINY = [
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX systems")
 
 
+@pytest.fixture
+def hangs_up():
+    """Let SIGHUP end this process, also where the tests run under nohup."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
+
+
 def buffered():
     """Return the environment of a user, whose output comes in blocks."""
     return {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
@@ -46,7 +54,7 @@ def in_shell(folder, command, **environment):
         capture_output=True,
         text=True,
         timeout=120,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=heed_signals,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -209,7 +217,7 @@ def test_a_mistake_in_the_environment_is_a_line(command, tmp_path, monkeypatch):
 
 @POSIX
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_while_the_command_is_loaded(name, status, tmp_path, monkeypatch):
+def test_a_signal_while_the_command_is_loaded(name, status, hangs_up, monkeypatch):
     def interrupted(*words):
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(1)

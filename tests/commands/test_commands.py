@@ -43,13 +43,14 @@ def started(folder, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_ctrl_c if os.name == "posix" else None,
+        preexec_fn=heed_signals if os.name == "posix" else None,
     )
 
 
-def heed_ctrl_c():
-    """Undo what background jobs of a shell inherit, that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def heed_signals():
+    """Undo what background jobs of a shell and those under nohup inherit: signals are ignored."""
+    for name in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, signal.SIG_DFL)
 
 
 def finished(process):

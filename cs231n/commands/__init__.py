@@ -9,6 +9,8 @@ __all__ = ["COMMANDS"]
 COMMANDS = {
     "demo": "train a small ConvNet on the built-in data, in some seconds",
     "train": "train a network; write parameters, history and pictures",
+    "predict": "tell what a trained network sees in pictures",
+    "evaluate": "measure what a trained network gets right and wrong",
     "check": "check the gradients of every layer numerically",
     "bench": "time naive against fast layers, and PyTorch",
     "download": "download CIFAR-10, check it and unpack it",

@@ -6,12 +6,20 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-__all__ = ["Stopped", "call_off_broken_output", "heeded_ctrl_c", "prepared", "tell"]
+__all__ = [
+    "Stopped",
+    "call_off_broken_output",
+    "heeded_ctrl_c",
+    "prepared",
+    "printable",
+    "tell",
+]
 
 _SIGNALS = {"SIGTERM": "terminated", "SIGHUP": "stopped, for its terminal was closed"}
 _STREAMS = ("stdout", "stderr")
@@ -39,10 +47,12 @@ def prepared() -> Iterator[None]:
     """Let the body run whatever the process was started with.
 
     Standard streams exist and take any text, figures need no display whatever ``MPLBACKEND`` says,
-    and a signal to end becomes a `Stopped`, so that results can be written.
+    pictures that are left out are told in a line, and a signal to end becomes a `Stopped`, so that
+    results can be written.
     """
     with ExitStack() as stack:
         stack.enter_context(_streams())
+        stack.enter_context(_told_warnings())
         stack.enter_context(_no_display())
         stack.enter_context(_signals())
         yield
@@ -90,6 +100,24 @@ def _no_display() -> Iterator[None]:
             del os.environ["MPLBACKEND"]
         else:
             os.environ["MPLBACKEND"] = before
+
+
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Print what is said of pictures that were left out as a line, without the line of the code."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", "load_image_folder: ", UserWarning)
+        show = warnings.showwarning
+
+        def told(message: Any, category: Any, *place: Any, **more: Any) -> None:
+            text = str(message)
+            if text.startswith("load_image_folder: "):
+                tell(f"cs231n: {printable(text)}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = told
+        yield
 
 
 @contextmanager
@@ -145,6 +173,22 @@ def heeded_ctrl_c() -> Iterator[None]:
 def _is_main_thread() -> bool:
     """Tell whether this is the thread that gets the signals."""
     return threading.current_thread() is threading.main_thread()
+
+
+def printable(text: str) -> str:
+    """Return a text from outside as a terminal may get it: without codes that would move it.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of a file or a class.
+
+    Returns
+    -------
+    text : str
+        With escapes for what cannot be seen.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def tell(line: str) -> None:

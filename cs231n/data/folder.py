@@ -380,9 +380,10 @@ class _Reader:
     def _decode(self, image: np.ndarray, path: Path) -> bool:
         """Decode one file; tell whether it could be."""
         how = self.how
+        shape = (1 if how.grey else 3, how.height, how.width)
         try:
-            picture = pictures.open_picture(
-                WHERE, path, max(how.height, how.width), how.max_pixels, how.background
+            image[:] = pictures.read_image(
+                WHERE, path, shape, how.fit, how.background, how.max_pixels
             )
         except (ValueError, OSError) as error:
             if self.strict:
@@ -390,9 +391,6 @@ class _Reader:
             with self._lock:
                 self.broken.append(f"{_shown(path, self.root)}: {_reason(error, path)}")
             return False
-        picture = pictures.fit_picture(picture, how.height, how.width, how.fit, how.background)
-        pixels = np.asarray(picture.convert("L") if how.grey else picture)
-        image[:] = pixels if how.grey else pixels.transpose(2, 0, 1)
         return True
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "fit_picture",
     "open_picture",
     "quiet",
+    "read_image",
 ]
 
 # Formats that Pillow decodes itself: for others it runs Ghostscript or guesses.
@@ -151,6 +152,46 @@ def fit_picture(
     page = Image.new("RGB", (width, height), background)
     page.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
     return page
+
+
+def read_image(
+    where: str,
+    path: Path,
+    shape: tuple[int, int, int],
+    fit: str = "cover",
+    background: tuple[int, int, int] = WHITE,
+    max_pixels: int | None = None,
+) -> np.ndarray:
+    """Decode a file as an image of this shape (C, H, W); call it inside `quiet`.
+
+    Parameters
+    ----------
+    where : str
+        Name of the calling function, for messages.
+    path : Path
+    shape : tuple (C, H, W)
+        With one channel, grey, or three.
+    fit, background
+        As for `fit_picture`.
+    max_pixels : int, optional
+        As for `open_picture`.
+
+    Returns
+    -------
+    ndarray of shape (C, H, W)
+        uint8.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `open_picture`.
+    """
+    channels, height, width = shape
+    picture = open_picture(where, path, max(height, width), max_pixels, background)
+    picture = fit_picture(picture, height, width, fit, background)
+    if channels == 1:
+        return np.asarray(picture.convert("L"))[None]
+    return np.asarray(picture).transpose(2, 0, 1)
 
 
 def _resized(

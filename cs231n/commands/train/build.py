@@ -18,7 +18,7 @@ from cs231n.data.load import holds_cifar10
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
-__all__ = ["data_name", "load_data", "network", "solver"]
+__all__ = ["data_name", "load_data", "network", "solver", "title_of"]
 
 
 _OF_IMAGES = ("three-layer-conv", "convnet")  # the others see a vector
@@ -149,11 +149,13 @@ def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def load_data(options: argparse.Namespace) -> Dataset:
+def load_data(options: argparse.Namespace, normalized: bool = True) -> Dataset:
     """Return the data set that the options name, unless an option would do nothing."""
     refuse_unsuited(options)
     dtype = np.dtype(options.dtype)
-    sizes = {} if options.num_training is None else {"num_training": options.num_training}
+    sizes: dict[str, Any] = {"subtract_mean": normalized}
+    if options.num_training is not None:
+        sizes["num_training"] = options.num_training
     if holds_cifar10(options.data):
         folder = options.data_dir if options.data == "cifar10" else options.data
         data = data_utils.get_CIFAR10_data(
@@ -164,11 +166,21 @@ def load_data(options: argparse.Namespace) -> Dataset:
     else:
         data = data_utils.load_data(options.data, size=options.image_size, dtype=dtype, **sizes)
         sets.limited("train", data, {"test": min(options.num_test, len(data["y_test"]))}, seed=0)
-    if options.standardize:
+    if not len(data["X_val"]):
+        raise ValueError(
+            f"{data_name(options)} leaves no validation images: no class has three; expected more"
+            f" images, or a val folder"
+        )
+    if options.standardize and normalized:
         data_utils.standardize(data)
     return data
 
 
 def data_name(options: argparse.Namespace) -> str:
     """Return the name of the data set for the reader."""
-    return _TITLES.get(options.data, Path(options.data).name)
+    return title_of(options.data)
+
+
+def title_of(data: str) -> str:
+    """Return the name of what --data names for the reader."""
+    return _TITLES.get(data, Path(data).name)

@@ -30,6 +30,7 @@ __all__ = [
     "adder",
     "flag",
     "refuse_unsuited",
+    "source",
     "stored_value",
 ]
 
@@ -145,7 +146,7 @@ def add_data_options(add: Callable[..., None]) -> None:
     """Declare the options that say what to train and test on."""
     add(
         "--data",
-        type=_source,
+        type=source,
         default="builtin",
         help=f"{', '.join(NAMES)}; or a folder with the files of one of these, a folder with a"
         " folder of pictures for each class, or an .npz file with x_train and y_train",
@@ -297,7 +298,7 @@ def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[s
         )
 
 
-def _source(text: str) -> str:
+def source(text: str) -> str:
     """Return the name of a data set, or a path that still leads there from another folder."""
     name = text.lower().replace("_", "-")
     if name in NAMES:

@@ -21,6 +21,8 @@ from cs231n.solver import Solver
 
 __all__ = ["write"]
 
+_MOST_FILTERS = 1024  # that are drawn: more could not be told apart
+
 
 def write(
     folder: Path, options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
@@ -155,11 +157,12 @@ def _draw(files: _Files, title: str, solver: Solver) -> None:
 
 
 def _first_filters(model: Network) -> np.ndarray | None:
-    """Return the first layer's weights as images, or None where it sees no image but a vector."""
+    """Return the first layer's weights as images, or None where they are none to be seen."""
     w = model.params["W1"]
-    if w.ndim == 2 and len(w) == 3 * 32 * 32:
-        w = w.T.reshape(-1, 3, 32, 32)
-    return w if w.ndim == 4 else None
+    if w.ndim == 2 and model.inputs is not None and len(w) == math.prod(model.inputs.image_shape):
+        w = w[:, :_MOST_FILTERS].T.reshape(-1, *model.inputs.image_shape)
+    can_be_seen = w.ndim == 4 and w.shape[1] in (1, 3) and w[0, 0].size > 1
+    return w[:_MOST_FILTERS] if can_be_seen and np.isfinite(w).all() else None
 
 
 def _write_history(path: Path, solver: Solver) -> None:

@@ -9,6 +9,7 @@ but a backward pass needs those only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -369,7 +370,7 @@ def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bo
     planes, scale, shift = _contiguous(dtype, _planes(x), gamma, beta)
     out = workspace.empty(planes.shape, dtype)
     if train:
-        mean, var = np.empty_like(scale), np.empty_like(scale)
+        mean, var = np.empty(scale.shape, dtype), np.empty(scale.shape, dtype)
     else:
         # Copies: the door of the kernel asks for arrays to write to, and these may be read-only.
         mean, var = np.array(running_mean, dtype), np.array(running_var, dtype)
@@ -508,7 +509,8 @@ def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
 
 def _planes(x: Array) -> Array:
     """Return x (N, C, ...) as (N, C, pixels)."""
-    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    N, C, *pixels = x.shape
+    return x.reshape(N, C, math.prod(pixels))
 
 
 @forward(x="N C", y="in C")
@@ -525,24 +527,27 @@ def softmax_loss_fast(x: Array, y: Array, label_smoothing: float = 0.0) -> tuple
 
 def _common(x: Array, *others: Array) -> np.dtype[Any]:
     """Return the dtype that arrays are computed in."""
-    if all(other.dtype is x.dtype for other in others):
-        return x.dtype
-    return np.result_type(x, *others)
+    dtype = x.dtype
+    for other in others:
+        if other.dtype is not dtype:
+            return np.result_type(x, *others)
+    return dtype
 
 
-def _aligned(dtype: np.dtype[Any], *arrays: Array) -> list[Array]:
+def _aligned(dtype: np.dtype[Any], *arrays: Array) -> Sequence[Array]:
     """Return the arrays, of any strides, aligned and in one dtype; copied only if they are not."""
-    return [np.require(array, dtype, ["A"]) for array in arrays]
+    for array in arrays:
+        if array.dtype is not dtype or not array.flags.aligned:
+            return [np.require(array, dtype, ["A"]) for array in arrays]
+    return arrays
 
 
-def _contiguous(dtype: np.dtype[Any], *arrays: Array) -> list[Array]:
+def _contiguous(dtype: np.dtype[Any], *arrays: Array) -> Sequence[Array]:
     """Return the arrays in C order, aligned and in one dtype, copied only where they are not."""
-    return [
-        array
-        if array.dtype is dtype and array.flags.carray
-        else np.require(array, dtype, ["C", "A"])
-        for array in arrays
-    ]
+    for array in arrays:
+        if array.dtype is not dtype or not array.flags.carray:
+            return [np.require(array, dtype, ["C", "A"]) for array in arrays]
+    return arrays
 
 
 # Tutorials call the layers by the names of the course's several implementations of them.

@@ -16,6 +16,8 @@ from cs231n.core import checks
 
 __all__ = ["Window", "add_windows"]
 
+_MOST = checks.MOST
+
 
 class Window(NamedTuple):
     """A window of HH x WW pixels that slides over an image in steps of stride.
@@ -48,6 +50,10 @@ class Window(NamedTuple):
     @classmethod
     def checked(cls, where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
         """Return the window of these sizes; an error of `where` if one is no sensible integer."""
+        if type(HH) is type(WW) is type(stride) is type(pad) is int and (
+            0 < HH <= _MOST and 0 < WW <= _MOST and 0 < stride <= _MOST and 0 <= pad <= _MOST
+        ):
+            return cls(HH, WW, stride, pad)
         return cls(
             checks.integer(where, "window height", HH, least=1),
             checks.integer(where, "window width", WW, least=1),
@@ -59,18 +65,24 @@ class Window(NamedTuple):
         """Return the number of positions (OH, OW) in an image of H x W."""
         HH, WW, stride, pad = self
         rows, columns = H + 2 * pad, W + 2 * pad
+        if rows < HH or columns < WW or rows * columns > _MOST:
+            raise self._size_error(where, H, W)
+        return (rows - HH) // stride + 1, (columns - WW) // stride + 1
+
+    def _size_error(self, where: str, H: int, W: int) -> ValueError:
+        """Return the error of an image that is too small for the window, or beyond all memory."""
+        HH, WW, _, pad = self
+        rows, columns = H + 2 * pad, W + 2 * pad
         padding = f" with padding {pad}" if pad else ""
         if rows < HH or columns < WW:
-            raise ValueError(
+            return ValueError(
                 f"{where}: a window of {HH}x{WW} does not fit into an image of {H}x{W}{padding};"
                 f" expected HH <= H + 2 * pad and WW <= W + 2 * pad"
             )
-        if rows * columns > checks.MOST:
-            raise ValueError(
-                f"{where}: an image of {H}x{W}{padding} has {rows}x{columns} pixels;"
-                f" expected at most {checks.MOST}"
-            )
-        return (rows - HH) // stride + 1, (columns - WW) // stride + 1
+        return ValueError(
+            f"{where}: an image of {H}x{W}{padding} has {rows}x{columns} pixels;"
+            f" expected at most {_MOST}"
+        )
 
     def over(self, x: np.ndarray) -> tuple[int, int]:
         """Return the number of positions (OH, OW) in each of a layer's images x (..., H, W)."""

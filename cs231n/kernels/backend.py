@@ -120,7 +120,10 @@ def kernels_for(*arrays: np.ndarray) -> ModuleType:
 
     Compiled kernels point to an array's first element, which an empty one does not have.
     """
-    return kernels() if all(array.size for array in arrays) else numpy_kernels
+    for array in arrays:
+        if not array.size:
+            return numpy_kernels
+    return kernels()
 
 
 def kernels() -> ModuleType:

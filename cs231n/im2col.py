@@ -62,6 +62,7 @@ def get_im2col_indices(
     window = Window.checked(where, field_height, field_width, stride, padding)
     _, C, H, W = checks.image_shape(where, "x_shape", x_shape)
     OH, OW = window.output_size(where, H, W)
+    window.require_room_for_columns(where, (1, C, H, W), OH, OW)
     HH, WW = window.HH, window.WW
     k, hh, ww = (index.reshape(-1, 1) for index in np.indices((C, HH, WW)))
     oh, ow = (index.reshape(1, -1) for index in np.indices((OH, OW)))
@@ -97,7 +98,8 @@ def im2col_indices(
     sizes = checks.shapes(where, x=(x, "N C H W"))
     window = Window.checked(where, field_height, field_width, stride, padding)
     OH, OW = window.output_size(where, sizes["H"], sizes["W"])
-    windows = window.view(window.pad_image(x))  # (N, C, OH, OW, HH, WW)
+    window.require_room_for_columns(where, x.shape, OH, OW)
+    windows = window.view(window.pad_image(x, where))  # (N, C, OH, OW, HH, WW)
     rows = sizes["C"] * window.HH * window.WW
     cols = windows.transpose(1, 4, 5, 2, 3, 0).copy()  # for one-pixel windows this may be x itself
     return cols.reshape(rows, OH * OW * sizes["N"])
@@ -139,7 +141,7 @@ def col2im_indices(
     OH, OW = window.output_size(where, H, W)
     checks.exact_shape(where, "cols", cols, (C * window.HH * window.WW, OH * OW * N))
     windows = cols.reshape(C, window.HH, window.WW, OH, OW, N).transpose(5, 0, 1, 2, 3, 4)
-    padded = np.zeros((N, C, H + 2 * window.pad, W + 2 * window.pad), cols.dtype)
+    padded = window.padded_zeros(where, (N, C, H, W), cols.dtype)
     add_windows(windows, padded, window)
     return window.crop(padded).copy()
 
@@ -212,12 +214,15 @@ def im2col_naive(
     where = "im2col_naive"
     (x,) = checks.float_arrays(where, x=x)
     N, C, H, W = checks.shapes(where, x=(x, "N C H W")).values()
-    padded = Window.checked(where, field_height, field_width, stride, padding).pad_image(x)
-    fields = list(field_coords(H, W, field_height, field_width, padding, stride))
-    cols = np.empty((C * field_height * field_width, len(fields), N), x.dtype)
+    window = Window.checked(where, field_height, field_width, stride, padding)
+    OH, OW = window.output_size(where, H, W)
+    window.require_room_for_columns(where, x.shape, OH, OW)
+    padded = window.pad_image(x, where)
+    cols = np.empty((C * window.HH * window.WW, OH * OW, N), x.dtype)
+    fields = field_coords(H, W, field_height, field_width, padding, stride)
     for position, (top, bottom, left, right) in enumerate(fields):
         cols[:, position] = padded[:, :, top:bottom, left:right].reshape(N, len(cols)).T
-    return cols.reshape(len(cols), len(fields) * N)
+    return cols.reshape(len(cols), OH * OW * N)
 
 
 def col2im(
@@ -236,12 +241,13 @@ def col2im(
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, field_height, field_width, stride, padding)
     N, C, H, W = checks.image_shape(where, "x_shape", x_shape)
-    fields = list(field_coords(H, W, field_height, field_width, padding, stride))
+    OH, OW = window.output_size(where, H, W)
     rows = C * window.HH * window.WW
-    checks.exact_shape(where, "cols", cols, (rows, len(fields) * N))
-    padded = np.zeros((N, C, H + 2 * window.pad, W + 2 * window.pad), cols.dtype)
+    checks.exact_shape(where, "cols", cols, (rows, OH * OW * N))
+    padded = window.padded_zeros(where, (N, C, H, W), cols.dtype)
+    fields = field_coords(H, W, field_height, field_width, padding, stride)
     for (top, bottom, left, right), columns in zip(
-        fields, cols.reshape(rows, len(fields), N).transpose(1, 2, 0)
+        fields, cols.reshape(rows, OH * OW, N).transpose(1, 2, 0)
     ):
         padded[:, :, top:bottom, left:right] += columns.reshape(N, C, window.HH, window.WW)
     return window.crop(padded).copy()

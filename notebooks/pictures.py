@@ -1,7 +1,8 @@
 """Draw the kitten and the puppy that image-processing cells of public notebooks open.
 
 ``python notebooks/pictures.py`` draws both and stores each wherever such a notebook looks for it:
-beside the notebooks, under ``notebook_images`` and under ``cs231n/notebook_images``.
+beside the notebooks and at the project's top, under ``notebook_images`` and under
+``cs231n/notebook_images``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ FOLDERS = (
     NOTEBOOKS / "notebook_images",
     NOTEBOOKS / "cs231n" / "notebook_images",
     NOTEBOOKS.parent / "cs231n" / "notebook_images",
+    NOTEBOOKS.parent / "notebook_images",
+    NOTEBOOKS.parent,
 )
 WIDTH, HEIGHT = 400, 300
 SCALE = 4  # each pixel is the mean of so many squared, which makes edges smooth

@@ -6,6 +6,7 @@ a position covers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from cs231n.core import checks
 __all__ = ["Window", "add_windows"]
 
 _MOST = checks.MOST
+# Padding may make so many numbers (512 MB of float64), or so many times those that there are.
+MOST_PADDED, MOST_TIMES = 2**26, 16
 
 
 class Window(NamedTuple):
@@ -86,7 +89,21 @@ class Window(NamedTuple):
 
     def over(self, x: np.ndarray) -> tuple[int, int]:
         """Return the number of positions (OH, OW) in each of a layer's images x (..., H, W)."""
-        return self.output_size("", *x.shape[-2:])
+        OH, OW = self.output_size("", *x.shape[-2:])
+        if self.pad > self.HH or self.pad > self.WW:  # else there are not many more than pixels
+            self.require_room("", x.shape, math.prod(x.shape[:-2]) * OH * OW, 1)
+        return OH, OW
+
+    def require_room(self, where: str, shape: tuple[int, ...], numbers: int, times: int) -> None:
+        """Refuse to make so many numbers of images of this shape if they come from the padding.
+
+        Columns may be `times` larger than the images, for each pixel lies in many of them.
+        """
+        if numbers > max(MOST_PADDED, MOST_TIMES * times * math.prod(shape)) and self.pad:
+            raise ValueError(
+                f"{where}: padding {self.pad} makes {numbers} numbers of images of shape {shape};"
+                f" expected at most {MOST_PADDED}, or {MOST_TIMES} times as many as there are"
+            )
 
     def pixels(self, i: int, j: int) -> tuple[slice, slice]:
         """Return the rows and columns of the padded image that position (i, j) covers."""
@@ -99,14 +116,26 @@ class Window(NamedTuple):
         columns = slice(ww, ww + (OW - 1) * self.stride + 1, self.stride)
         return rows, columns
 
-    def pad_image(self, x: np.ndarray) -> np.ndarray:
+    def pad_image(self, x: np.ndarray, where: str = "") -> np.ndarray:
         """Return x (..., H, W) with `pad` rows and columns of zeros on each side."""
         if self.pad == 0:
             return x
-        H, W = x.shape[-2:]
-        padded = np.zeros((*x.shape[:-2], H + 2 * self.pad, W + 2 * self.pad), x.dtype)
+        padded = self.padded_zeros(where, x.shape, x.dtype)
         self.crop(padded)[...] = x
         return padded
+
+    def padded_zeros(self, where: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return zeros for images of this shape (..., H, W) and their padding."""
+        H, W = (size + 2 * self.pad for size in shape[-2:])
+        self.require_room(where, shape, math.prod(shape[:-2]) * H * W, 1)
+        return np.zeros((*shape[:-2], H, W), dtype)
+
+    def require_room_for_columns(
+        self, where: str, shape: tuple[int, int, int, int], OH: int, OW: int
+    ) -> None:
+        """Refuse to make columns of images of this shape that are mostly padding."""
+        taps = self.HH * self.WW
+        self.require_room(where, shape, math.prod(shape[:2]) * OH * OW * taps, taps)
 
     def crop(self, padded: np.ndarray) -> np.ndarray:
         """Return the view of a padded image without its padding."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,15 @@ MAX_PIXELS = 25_000_000  # a photograph of 24 million; WebP takes 15 bytes for e
 MAX_BYTES = 2**29  # of a file
 MAX_SCANS = 50  # of a JPEG: ten are usual, and each costs a pass over the whole picture
 DRAFT_PIXELS = 16  # times max_pixels may a JPEG have that is decoded at reduced size
+LARGE_PIXELS = 6_000_000  # of such pictures AT_ONCE are decoded at the same time
+AT_ONCE = 4
 WHITE = (255, 255, 255)
 
 # A marker: neither an escaped byte of the picture, nor a restart, nor filling.
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _START_OF_SCAN, _END_OF_IMAGE, _ORIENTATION, _PHOTOMETRIC = 0xDA, 0xD9, 0x0112, 262
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_LARGE = threading.BoundedSemaphore(AT_ONCE)
 _TURNS = {  # what the camera noted: how the picture must be turned to stand upright
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -118,8 +122,9 @@ def open_picture(
         scans = count_scans(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             _judge(picture, scans, least, most)
-            picture.load()
-            return _upright(picture.getexif().get(_ORIENTATION), _rgb(picture, background))
+            with _room(picture):
+                picture.load()
+                return _upright(picture.getexif().get(_ORIENTATION), _rgb(picture, background))
     except _RefusedError as error:
         raise ValueError(f"{where}: {path} {error}") from error
     except Exception as error:  # broken files make Pillow's decoders raise almost anything
@@ -250,6 +255,12 @@ def _judge(picture: Image, scans: int, least: int | None, most: int) -> None:
     # Of a JPEG with several scans all coefficients are held, however small it is to become.
     if (full if scans != 1 else picture.width * picture.height) > most:
         raise ValueError(declared)
+
+
+def _room(picture: Image) -> AbstractContextManager[object]:
+    """Let no more than a few large pictures be decoded at once, however many threads there are."""
+    is_large = picture.width * picture.height > LARGE_PIXELS
+    return _LARGE if is_large else nullcontext()
 
 
 def _upright(orientation: object, picture: Image) -> Image:

@@ -207,6 +207,28 @@ class TestBombs:
                 pictures.open_picture("f", tmp_path / "x.jpg", least=32, max_pixels=200_000)
             assert pictures.open_picture("f", tmp_path / "x.jpg", least=32).size == (200, 150)
 
+    @pytest.mark.parametrize(("limit", "places"), [(99, True), (100, False)])
+    def test_few_large_pictures_are_decoded_at_once(self, tmp_path, monkeypatch, limit, places):
+        Image.new("RGB", (10, 10)).save(tmp_path / "x.png")
+        free = (
+            pictures._LARGE.acquire
+        )  # a place that is taken is not free while a picture is decoded
+        taken = []
+
+        def decode(picture, background):
+            taken.extend(iter(lambda: free(blocking=False), False))
+            return picture
+
+        monkeypatch.setattr(pictures, "LARGE_PIXELS", limit)
+        monkeypatch.setattr(pictures, "_rgb", decode)
+        with pictures.quiet():
+            pictures.open_picture("f", tmp_path / "x.png")
+        for _ in taken:
+            pictures._LARGE.release()
+        assert len(taken) == pictures.AT_ONCE - places
+        assert sum(iter(lambda: free(blocking=False), False)) == pictures.AT_ONCE
+        pictures._LARGE.release(pictures.AT_ONCE)
+
     def test_a_small_size_is_as_sharp_from_a_reduced_decoding(self, tmp_path, rng):
         smooth = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
         smooth.resize((1600, 1200)).save(tmp_path / "x.jpg", quality=95)

@@ -15,6 +15,8 @@ PLACES = [
     "notebooks/notebook_images",
     "notebooks/cs231n/notebook_images",
     "cs231n/notebook_images",
+    "notebook_images",
+    ".",
 ]
 
 

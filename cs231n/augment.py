@@ -45,7 +45,7 @@ class FlipAndShift:
         mode: str = "reflect",
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.flip = flip
+        self.flip = checks.flag("FlipAndShift", "flip", flip)
         self.pad = checks.integer("FlipAndShift", "pad", pad, least=0)
         self.mode = checks.choice("FlipAndShift", "mode", mode, _PADDING)
         checks.generator("FlipAndShift", rng)

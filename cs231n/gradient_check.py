@@ -157,6 +157,7 @@ def eval_numerical_gradient(
     array([2., 4.])
     """
     where = "eval_numerical_gradient"
+    verbose = checks.flag(where, "verbose", verbose)
     checks.function(where, "f", f)
     h = _perturbable(where, "x", x, h)
     return _gradient(where, lambda: _scalar(where, f(x)), x, h, verbose=verbose)

@@ -103,7 +103,7 @@ def deprocess_image(img: np.ndarray, rescale: bool = False) -> np.ndarray:
         If the last axis does not have three channels.
     """
     img = _channels_last("deprocess_image", img) * SQUEEZENET_STD + SQUEEZENET_MEAN
-    if rescale and img.size:
+    if checks.flag("deprocess_image", "rescale", rescale) and img.size:
         # A flat image stays flat: rounding errors are not worth the whole range.
         img = (img - img.min()) / max(img.max() - img.min(), 1e-3)
     return np.rint(255 * img).clip(0, 255).astype(np.uint8)

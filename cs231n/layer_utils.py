@@ -207,6 +207,7 @@ def affine_relu_backward(
     ValueError, TypeError
         If dout does not have the output's shape, or the cache is another layer's.
     """
+    need_dx = checks.flag("affine_relu_backward", "need_dx", need_dx)
     parts = _parts("affine_relu_backward", cache, AffineReluCache, ("affine", "relu"))
     affine_cache, relu_cache = parts
     da = layers.relu_backward(dout, relu_cache)
@@ -294,6 +295,7 @@ def sandwich(
         return out, SandwichCache(stages, _split(stages, caches))
 
     def backward(dout: np.ndarray, cache: SandwichCache, need_dx: bool = True) -> Any:
+        need_dx = checks.flag(f"{title}_backward", "need_dx", need_dx)
         caches = _joined(f"{title}_backward", stages, cache)
         dx, gradients = backward_through(stages, dout, caches, need_dx)
         dweights = [gradient for stage in gradients for gradient in stage]

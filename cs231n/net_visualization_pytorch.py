@@ -96,7 +96,7 @@ def deprocess(img: Any, should_rescale: bool = True) -> Any:
     if img.shape[1] != 3 or len(img) == 0:
         raise ValueError(f"deprocess: img has shape {tuple(img.shape)}; expected (1, 3, H, W)")
     channels_last = img[0].detach().cpu().permute(1, 2, 0).numpy()
-    return Image.fromarray(deprocess_image(channels_last, rescale=should_rescale))
+    return Image.fromarray(deprocess_image(channels_last, should_rescale))
 
 
 def rescale(x: Any) -> Any:

@@ -239,9 +239,9 @@ class Solver:
         self.num_val_samples = _count("num_val_samples", num_val_samples)
         self.checkpoint_name = _checked_name(checkpoint_name)
         self.print_every = _checked_interval(print_every)
-        self.verbose = verbose
-        self.replace = replace
-        self.progress = progress
+        self.verbose = checks.flag("Solver", "verbose", verbose)
+        self.replace = checks.flag("Solver", "replace", replace)
+        self.progress = checks.optional_flag("Solver", "progress", progress)
         checks.generator("Solver", rng)
         self._own_rng = rng  # NumPy's global generator is a module, which cannot be copied
         self.augment = _checked_function("augment", augment)

@@ -10,6 +10,7 @@ floating-point warnings left to `numpy.errstate`.
 import contextlib
 import copy
 import functools
+import inspect
 import io
 import re
 from collections.abc import Mapping
@@ -232,6 +233,36 @@ def test_wrong_arguments_are_refused_or_answered(name):
             if not is_ours(error, name):
                 failures.append(f"{what}: {type(error).__name__}: {error}"[:160])
     assert failures == []
+
+
+def flags(name):
+    """Return the arguments of a function that are true or false."""
+    try:
+        parameters = inspect.signature(FUNCTIONS[name]).parameters.values()
+    except ValueError:  # of a class without arguments of its own
+        return []
+    return [
+        each.name
+        for each in parameters
+        if isinstance(each.default, bool) or each.annotation in ("bool", "bool | None")
+    ]
+
+
+FLAGS = [(name, flag) for name in CASES for flag in flags(name)]
+
+
+@pytest.mark.parametrize(("name", "flag"), FLAGS)
+def test_an_array_is_no_flag(name, flag):
+    for wrong in (np.array([True, False]), np.ones((2, 2))):
+        with pytest.raises(TypeError) as caught:
+            call(FUNCTIONS[name], {**EXAMPLES[name](), flag: wrong})
+        assert re.match(r"[\w.]+: ", str(caught.value))
+        assert f": {flag} is a ndarray; expected True or False" in str(caught.value)
+        assert is_ours(caught.value, name)
+
+
+def test_there_are_flags_of_all_kinds():
+    assert {"need_dx", "verbose", "replace", "progress", "subtract_mean"} <= {f for _, f in FLAGS}
 
 
 def twin(name):

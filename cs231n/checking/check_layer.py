@@ -115,6 +115,7 @@ def check_layer(
     (False, 'x', (0, 1))
     """
     where = "check_layer"
+    verbose = checks.flag(where, "verbose", verbose)
     checks.function(where, "forward", forward)
     if backward is not None:
         checks.function(where, "backward", backward)

@@ -94,10 +94,13 @@ class ThreeLayerConvNet(Network):
             **{"hidden_dim": M, "num_classes": classes},
         }
 
+        checks.room_for_weight(where, "num_filters and filter_size", F, C, size, size)
         conv_param = {"stride": 1, "pad": (size - 1) // 2}
         pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
         OH, OW = Window(size, size, **conv_param).output_size(where, H, W)
         OH, OW = Window.for_pool(pool_param, where).output_size(where, OH, OW)
+        checks.room_for_weight(where, "num_filters and hidden_dim", F * OH * OW, M)
+        checks.room_for_weight(where, "hidden_dim and num_classes", M, classes)
         self._add(CONV_RELU, conv_param, W1=draw(F, C, size, size), b1=np.zeros(F))
         self._add(POOL, pool_param)
         self._add(AFFINE, W2=draw(F * OH * OW, M), b2=np.zeros(M))
@@ -256,6 +259,7 @@ class ConvNet(Network):
             raise ValueError(f"{token.place} has filters of {size}x{size}; expected an odd size")
         window = Window(size, size, token.stride, pad=(size - 1) // 2)
         conv_param = {"stride": window.stride, "pad": window.pad}
+        checks.room_for_weight(token.place, "filters and size", F, C, size, size)
         weights = self._weights((F, C, size, size), units=F, gain=2)
         if self.normalization is None:
             self._add(CONV_RELU, conv_param, **weights)
@@ -285,6 +289,7 @@ class ConvNet(Network):
     def _add_affine(self, token: Token, shape: tuple[int, ...], gain: float) -> tuple[int, ...]:
         """Append an affine layer."""
         M = token.units
+        checks.room_for_weight(token.place, "inputs and units", math.prod(shape), M)
         self._add(AFFINE, **self._weights((math.prod(shape), M), units=M, gain=gain))
         return (M,)
 

@@ -68,6 +68,8 @@ class TwoLayerNet(Network):
         C = checks.integer("TwoLayerNet", "num_classes", num_classes, least=1)
         draw = gaussian(checks.number("TwoLayerNet", "weight_scale", weight_scale, low=0))
         self._arguments = {"input_dim": D, "hidden_dim": M, "num_classes": C}
+        checks.room_for_weight("TwoLayerNet", "input_dim and hidden_dim", D, M)
+        checks.room_for_weight("TwoLayerNet", "hidden_dim and num_classes", M, C)
         self._add(AFFINE, W1=draw(D, M), b1=np.zeros(M))
         self._add(RELU)
         self._add(AFFINE, W2=draw(M, C), b2=np.zeros(C))
@@ -137,6 +139,7 @@ class FullyConnectedNet(Network):
         super().__init__(reg, dtype)
         where = "FullyConnectedNet"
         checks.generator(where, rng)
+        use_batchnorm = checks.optional_flag(where, "use_batchnorm", use_batchnorm)
         self.normalization = _normalization(normalization, use_batchnorm)
         keep = _keep_ratio(dropout_keep_ratio, dropout, use_batchnorm)
         self.use_dropout = keep != 1
@@ -161,6 +164,7 @@ class FullyConnectedNet(Network):
         }
 
         for index, M in enumerate(hidden, start=1):
+            checks.room_for_weight(where, "input_dim and hidden_dims", D, M)
             self._add(AFFINE, **{f"W{index}": draw(D, M), f"b{index}": np.zeros(M)})
             self._add_normalization(index, M)
             self._add(RELU)
@@ -168,6 +172,7 @@ class FullyConnectedNet(Network):
                 self._add(DROPOUT, self.dropout_param)
             D = M
         last = self.num_layers
+        checks.room_for_weight(where, "hidden_dims and num_classes", D, C)
         self._add(AFFINE, **{f"W{last}": draw(D, C), f"b{last}": np.zeros(C)})
 
     def _add_normalization(self, index: int, M: int) -> None:

@@ -117,6 +117,8 @@ class Network:
         ValueError, TypeError
             If X or y do not have the shape or dtype that the network expects.
         """
+        need_dx = checks.flag(f"{self._name}.loss", "need_dx", need_dx)
+        l2_gradient = checks.flag(f"{self._name}.loss", "l2_gradient", l2_gradient)
         scores, caches = self.forward(X, "test" if y is None else "train")
         if y is None:
             return scores
@@ -233,6 +235,7 @@ class Network:
         ValueError, TypeError
             If dscores does not have the scores' shape or the caches are another network's.
         """
+        need_dx = checks.flag(f"{self._name}.backward", "need_dx", need_dx)
         stages = [layer.stage for layer in self._layers]
         if not isinstance(caches, tuple) or len(caches) != len(stages):
             raise TypeError(
@@ -323,6 +326,7 @@ class Network:
     def _scores(self, name: str, images: Any, normalized: bool) -> np.ndarray:
         """Return the scores of raw images, for a function of this name."""
         where, inputs = f"{self._name}.{name}", self.inputs
+        normalized = checks.flag(where, "normalized", normalized)
         shape = self.input_shape if inputs is None else inputs.image_shape
         X = arranged(where, images, shape)
         if inputs is not None and not normalized:

@@ -55,10 +55,12 @@ __all__ = [
     "not_float_error",
     "number",
     "option",
+    "optional_flag",
     "options",
     "path",
     "real_array",
     "regular_file",
+    "room_for_weight",
     "rows",
     "same_shape",
     "sequence",
@@ -77,6 +79,7 @@ _REQUIRED = object()
 # There is one object for each of these dtypes, so that `is` will do, which takes a tenth of `==`;
 # what should have another one takes the way of the arrays that are made right first.
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+MOST_WEIGHTS = 2**29  # in one array: 4 GB of float64, as they are drawn
 MOST = 2**31 - 1  # of sizes and counts: no array is as long, and C takes it
 
 
@@ -293,6 +296,20 @@ def flag(where: str, name: str, value: Any) -> bool:
         raise TypeError(
             f"{where}: {name} is a {type(value).__name__}; expected True or False"
         ) from None
+
+
+def optional_flag(where: str, name: str, value: Any) -> bool | None:
+    """Return value as a bool, or None as it is."""
+    return None if value is None else flag(where, name, value)
+
+
+def room_for_weight(where: str, names: str, *shape: int) -> None:
+    """Raise a ValueError for sizes, of these arguments, that no weight can have."""
+    if math.prod(shape) > MOST_WEIGHTS:
+        raise ValueError(
+            f"{where}: {names} would make a weight of shape {shape};"
+            f" expected at most {MOST_WEIGHTS} numbers"
+        )
 
 
 def integer(where: str, name: str, value: Any, least: int, most: float = MOST) -> int:

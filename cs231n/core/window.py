@@ -134,8 +134,9 @@ class Window(NamedTuple):
         self, where: str, shape: tuple[int, int, int, int], OH: int, OW: int
     ) -> None:
         """Refuse to make columns of images of this shape that are mostly padding."""
-        taps = self.HH * self.WW
-        self.require_room(where, shape, math.prod(shape[:2]) * OH * OW * taps, taps)
+        inside = min(self.HH, shape[2]) * min(self.WW, shape[3])
+        numbers = math.prod(shape[:2]) * OH * OW * self.HH * self.WW
+        self.require_room(where, shape, numbers, inside)
 
     def crop(self, padded: np.ndarray) -> np.ndarray:
         """Return the view of a padded image without its padding."""

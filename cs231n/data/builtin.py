@@ -57,6 +57,7 @@ def get_builtin_data(
         "test": checks.integer(where, "num_test", num_test, least=0),
     }
     seed = checks.integer(where, "seed", seed, least=0, most=math.inf)
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     dtype = checks.float_dtype(where, dtype)
     data = {}
     for part, (name, size) in enumerate(sizes.items()):

@@ -112,6 +112,7 @@ def get_CIFAR10_data(  # noqa: N802
     num_training = checks.integer(where, "num_training", num_training, least=1)
     num_validation = checks.integer(where, "num_validation", num_validation, least=0)
     num_test = checks.integer(where, "num_test", num_test, least=0)
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     dtype = checks.float_dtype(where, dtype)
     folder = _folder(where, cifar10_dir)
     X, y = _load_images(where, folder, TRAINING_BATCHES, num_training + num_validation, dtype)

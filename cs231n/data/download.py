@@ -132,6 +132,7 @@ def download_cifar10(
         If the folder cannot be written; names it.
     """
     where = "download_cifar10"
+    progress = checks.optional_flag(where, "progress", progress)
     root = checks.path(where, "folder", folder) if folder is not None else _default_folder()
     urls = [urls] if isinstance(urls, str) else checks.sequence(where, "urls", urls)
     target = root if root.name == FOLDER else root / FOLDER
@@ -227,6 +228,7 @@ def download_imagenet_val(
     by the reader that runs nothing, and taken only if it holds images, labels and class names.
     """
     where = "download_imagenet_val"
+    progress = checks.optional_flag(where, "progress", progress)
     root = checks.path(where, "folder", folder) if folder is not None else _excerpt_folder()
     urls = [urls] if isinstance(urls, str) else checks.sequence(where, "urls", urls)
     target = root / IMAGENET_VAL

@@ -128,6 +128,7 @@ def download_data(
         If the folder cannot be written; names it.
     """
     where = "download_data"
+    progress = checks.optional_flag(where, "progress", progress)
     checks.choice(where, "name", name, _NAMES)
     root = None if folder is None else checks.path(where, "folder", folder)
     if name == "cifar10":

@@ -131,6 +131,10 @@ def load_image_folder(
     Each thread writes its images where they belong in the result, so that the peak of memory is
     the result and a few decoded pictures.
     """
+    subtract_mean = checks.flag(WHERE, "subtract_mean", subtract_mean)
+    strict = checks.flag(WHERE, "strict", strict)
+    progress = checks.optional_flag(WHERE, "progress", progress)
+    grey = checks.flag(WHERE, "grey", grey)
     root = _existing(checks.path(WHERE, "path", path))
     how = _how(size, fit, grey, background, max_pixels)
     fractions = _fractions(WHERE, validation, test)
@@ -176,7 +180,7 @@ def _how(size: Any, fit: Any, grey: Any, background: Any, max_pixels: Any) -> _H
     red, green, blue = (checks.integer(WHERE, "background", v, least=0, most=255) for v in colour)
     checks.choice(WHERE, "fit", fit, FITS)
     most = checks.integer(WHERE, "max_pixels", max_pixels, least=1)
-    return _How(height, width, fit, bool(grey), (red, green, blue), most)
+    return _How(height, width, fit, grey, (red, green, blue), most)
 
 
 def _fractions(where: str, validation: Any, test: Any) -> tuple[float, float]:

@@ -63,6 +63,7 @@ def load_tiny_imagenet(
         If a table or an image is broken; names the file.
     """
     dtype = checks.float_dtype("load_tiny_imagenet", dtype)
+    subtract_mean = checks.flag("load_tiny_imagenet", "subtract_mean", subtract_mean)
     root = checks.path("load_tiny_imagenet", "path", path)
     wnids = read_wnids(root)
     X_train, y_train = read_training(root, wnids, dtype)

@@ -103,9 +103,9 @@ def load_data(
         **checked,
         size=size,
         seed=checks.integer(WHERE, "seed", seed, least=0),
-        subtract_mean=subtract_mean,
+        subtract_mean=checks.flag(WHERE, "subtract_mean", subtract_mean),
         dtype=checks.float_dtype(WHERE, dtype),
-        progress=progress,
+        progress=checks.optional_flag(WHERE, "progress", progress),
     )
     path = checks.path(WHERE, "source", source)
     name = str(source).lower().replace("_", "-") if isinstance(source, str) else ""

@@ -88,6 +88,7 @@ def get_CIFAR100_data(  # noqa: N802
         If there are fewer images than asked for.
     """
     where = "get_CIFAR100_data"
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     sizes = _sizes(where, num_training, num_validation, num_test)
     checks.choice(where, "labels", labels, cifar100.CLASSES)
     dtype = checks.float_dtype(where, dtype)
@@ -141,6 +142,7 @@ def get_MNIST_data(  # noqa: N802
         If there are fewer images than asked for.
     """
     where = "get_MNIST_data"
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     checks.choice(where, "name", name, MNIST_NAMES)
     sizes = _sizes(where, num_training, num_validation, num_test)
     dtype = checks.float_dtype(where, dtype)
@@ -188,6 +190,7 @@ def get_SVHN_data(  # noqa: N802
         If there are fewer images than asked for.
     """
     where = "get_SVHN_data"
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     sizes = _sizes(where, num_training, num_validation, num_test)
     dtype = checks.float_dtype(where, dtype)
     place = find_svhn(_optional_path(where, "folder", folder))
@@ -229,6 +232,7 @@ def load_npz(
         If it is damaged, or does not hold such arrays; names it.
     """
     where = "load_npz"
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     path = checks.path(where, "path", path)
     options = _array_options(where, validation, test, seed, dtype, layout)
     with open_npz(where, path) as archive:
@@ -300,6 +304,7 @@ def data_from_arrays(
         If shapes or labels do not fit together, or a pixel is not finite.
     """
     where = "data_from_arrays"
+    subtract_mean = checks.flag(where, "subtract_mean", subtract_mean)
     given = {
         name: value
         for name, value in zip(_NPZ_NAMES, (X_train, y_train, X_val, y_val, X_test, y_test))

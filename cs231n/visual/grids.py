@@ -93,6 +93,7 @@ def vis_nn(rows: Sequence[Sequence[np.ndarray]], per_tile: bool = False) -> np.n
         If the images do not have one shape or the rows not one length, and as `visualize_grid`.
     """
     where = "vis_nn"
+    per_tile = checks.flag(where, "per_tile", per_tile)
     rows = [checks.sequence(where, "rows", row) for row in checks.sequence(where, "rows", rows)]
     lengths = sorted({len(row) for row in rows})
     if len(lengths) != 1:

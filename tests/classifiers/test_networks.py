@@ -756,6 +756,28 @@ def test_a_missing_file_is_named(tmp_path):
         TwoLayerNet(12, 7, 5).load(tmp_path / "nowhere")
 
 
+HUGE = {
+    "num_filters": lambda size: ThreeLayerConvNet(num_filters=size),
+    "filter_size": lambda size: ThreeLayerConvNet(filter_size=size),
+    "hidden_dim": lambda size: ThreeLayerConvNet(hidden_dim=size),
+    "num_classes": lambda size: ThreeLayerConvNet(num_classes=size),
+    "and hidden_dim": lambda size: TwoLayerNet(hidden_dim=size),
+    "input_dim": lambda size: TwoLayerNet(input_dim=size),
+    "hidden_dims": lambda size: FullyConnectedNet([3000, size]),
+    "fc": lambda size: ConvNet(f"fc{size}-fc10"),
+    "conv": lambda size: ConvNet(f"conv{size}x5-gavg-fc10"),
+}
+
+
+@pytest.mark.parametrize("size", [10**7 + 1, 10**9 - 1])
+@pytest.mark.parametrize("name", HUGE)
+def test_networks_beyond_all_memory_are_refused_by_name(name, size, monkeypatch):
+    monkeypatch.setattr("numpy.random.randn", lambda *shape: np.zeros(shape[:0]))
+    with pytest.raises(ValueError, match=rf"Net: .*{name}.*would make a weight of shape") as caught:
+        HUGE[name](size)
+    assert str(size) in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["dropout_keep_ratio", "dropout"])
 def test_a_ratio_that_rounding_took_past_one_is_one(name):
     ratio = float(np.arange(0.1, 1.05, 0.3)[-1])

@@ -12,11 +12,9 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
-from threading import RLock
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
-from tqdm import tqdm
 
 from cs231n import optim
 from cs231n.core import checks
@@ -27,6 +25,7 @@ from cs231n.kernels import fast_optim, workspace
 from cs231n.schedules import Schedule
 from cs231n.training import arguments, checkpoint, generators
 from cs231n.training.arguments import SPLITS
+from cs231n.training.bar import Bar
 from cs231n.training.signals import Signals
 from cs231n.training.state import RunState, check_model
 
@@ -49,16 +48,6 @@ class _Moment(NamedTuple):
     draws: dict[str, dict[str, Any]]
     order: np.ndarray
     statistics: list[dict[str, Any]]
-
-
-class _Bar(tqdm):
-    """A progress bar with a lock for threads alone.
-
-    The one that tqdm makes for processes is a semaphore, which spawned pools report as leaked.
-    """
-
-
-_Bar.set_lock(RLock())
 
 
 class _Kept(Generic[T]):
@@ -160,6 +149,9 @@ class Solver:
         Hyperparameters and state of the update rule of each parameter.
     train_seconds : float
         Time spent in `train`, also before the run was resumed.
+    on_check : callable or None
+        Called with the Solver each time the accuracies were measured, after the checkpoint if one
+        was due; an exception in it ends the training.
     state : cs231n.training.state.RunState
         All that changes while the run goes on, the attributes above among it.
 
@@ -284,9 +276,10 @@ class Solver:
         self._at_interrupt = (0, math.nan)  # iterations, and the validation accuracy after these
         self._clock = 0.0  # when the seconds were last added up
         self._told_lost = False
-        self._bar: _Bar | None = None
+        self._bar: Bar | None = None
         self._lock: Lock | None = None  # on the name of the checkpoint, during `train`
         self._trouble = ""  # what was last said about checkpoints that cannot be written
+        self.on_check: Callable[[Solver], object] | None = None
 
     @classmethod
     def resume(
@@ -388,7 +381,7 @@ class Solver:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs, NumPy's global generator as it is now included."""
-        left_out = ("_signals", "_bar", "_drawn_from", "_lock")
+        left_out = ("_signals", "_bar", "_drawn_from", "_lock", "on_check")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "global draws": (_process(), np.random.get_state(legacy=False))}
 
@@ -396,7 +389,8 @@ class Solver:
         """Become a copy, which in another process draws what the first one would have drawn."""
         kept = dict(kept)
         process, draws = kept.pop("global draws")
-        vars(self).update(kept, _signals=Signals(), _bar=None, _lock=None, _drawn_from=None)
+        fresh = dict.fromkeys(("_bar", "_lock", "_drawn_from", "on_check"))
+        vars(self).update(kept, _signals=Signals(), **fresh)
         if process != _process():
             np.random.set_state(draws)
 
@@ -521,10 +515,13 @@ class Solver:
             with self._signals.held:
                 self._end_epoch()
                 self.state.pending = [task for task in self.state.pending if task != "epoch"]
-        if "check" in self.state.pending:
+        is_check = "check" in self.state.pending
+        if is_check:
             self._check()
         if self._checkpoint_is_due():
             self._save_checkpoint()
+        if is_check and self.on_check is not None:
+            self.on_check(self)
 
     def _keep_moment(self) -> None:
         """Write a checkpoint of this moment, and see whether its parameters are the best."""
@@ -587,7 +584,7 @@ class Solver:
         if not (self.progress if wanted is None else wanted):
             yield from range(first, last)
             return
-        with _Bar(total=last, initial=first, unit="it") as self._bar:
+        with Bar(total=last, initial=first, unit="it") as self._bar:
             try:
                 for t in range(first, last):
                     yield t
@@ -611,7 +608,7 @@ class Solver:
         if self._bar is None:
             print(line, file=stream)
         else:
-            _Bar.write(line, file=stream)
+            Bar.write(line, file=stream)
 
     def _warn(self, subject: str, text: str, category: type[Warning] = UserWarning) -> None:
         """Warn of something, once."""

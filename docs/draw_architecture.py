@@ -19,7 +19,9 @@ PACKAGE = HERE.parent / "cs231n"
 PICTURE = HERE / "architecture.svg"
 
 SUBJECTS = {
-    "commands": "train, check, bench, download",
+    "commands": "train, search, check, bench",
+    "search": "trials on any executor",
+    "searching": "space, study, workers",
     "notebook": "what our notebooks share",
     "relaid": "other layouts' names",
     "solver": "the training loop",

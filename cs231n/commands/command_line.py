@@ -19,7 +19,7 @@ from cs231n.commands.surroundings import (
 
 __all__ = ["run"]
 
-_FAILURES = (OSError, ValueError, ArithmeticError, MemoryError)
+_FAILURES = (OSError, ValueError, ArithmeticError, MemoryError, ModuleNotFoundError)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, results, run_folder
 from cs231n.commands.train.options import add_options
+from cs231n.data.dataset import Dataset
 from cs231n.files.lock import Lock
 from cs231n.solver import Solver
 
@@ -23,15 +25,23 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def train(options: argparse.Namespace) -> Path:
-    """Train the network that the options describe, and return the folder of its results."""
+def train(
+    options: argparse.Namespace,
+    load: Callable[[argparse.Namespace], Dataset] = build.load_data,
+    watch: Callable[[Solver], object] = lambda solver: None,
+) -> Path:
+    """Train the network that the options describe, and return the folder of its results.
+
+    A search has its own way to load the data, once for many runs, and watches the Solver.
+    """
     if options.resume is not None:
         options = run_folder.read_options(options.resume, options)
     np.random.seed(options.seed)
     with run_folder.claimed(options) as (folder, held):
-        data = build.load_data(options)
+        data = load(options)
         model = build.network(options, data)
         solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT)
+        watch(solver)
         run_folder.write_configuration(folder, options)
         _announce(options, solver, data)
         return _train(folder, held, options, solver, data)

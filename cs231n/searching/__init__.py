@@ -1,0 +1,1 @@
+"""Behind `cs231n.search`: space, study, workers, table, pictures."""

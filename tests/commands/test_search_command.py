@@ -1,0 +1,132 @@
+"""The command `search`: what it writes and prints, and how it goes on."""
+
+import argparse
+import csv
+import json
+
+import pytest
+from trials import Inline
+
+from cs231n.__main__ import main
+from cs231n.commands import search
+from cs231n.search import Choice, Range, _Search
+
+pytest.importorskip("optuna")
+
+SMALL = ["--model", "two-layer", "--hidden-dims", "5", "--num-training", "100", "--num-test", "0"]
+SEARCHED = ["--learning-rate", "1e-4:1e-2:log", "--augment", "on,off"]
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run the trials in this process: a new one takes longer than these trials."""
+    monkeypatch.setattr(_Search, "_draw", lambda self, rows: None)
+    monkeypatch.setattr(search.workers, "Dask", lambda address: search.workers.Given(Inline(), 1))
+    return ["--dask", "in-process"]
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    search.add_options(parser)
+    return parser.parse_args(words)
+
+
+def rows(folder):
+    with open(folder / "trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_option_of_train_takes_what_it_can():
+    options = parse(
+        *("--hidden-dims", "50:100", "20,30", "7", "--update-rule", "adam,sgd", "--augment"),
+        *("--batch-size", "10:100:log", "--standardize", "on,off", "--epochs", "2"),
+    )
+    assert options.hidden_dims == [Range(50, 100), Choice((20, 30)), 7]
+    assert options.update_rule == Choice(("adam", "sgd"))
+    assert options.augment is True
+    assert options.standardize == Choice((True, False))
+    space, fixed = search._split(options)
+    assert list(space) == [
+        *("hidden_dims.1", "hidden_dims.2", "standardize", "batch_size", "update_rule"),
+    ]
+    job = argparse.Namespace(
+        seed=3, values={"hidden_dims.1": 60, "hidden_dims.2": 30, "batch_size": 20}
+    )
+    chosen = search._options(fixed, job)
+    assert (chosen.hidden_dims, chosen.batch_size, chosen.epochs) == ([60, 30, 7], 20, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--update-rule", "adam,adm"], "no choice 'adm'; expected ad"),
+        (["--learning-rate", "1:2:lin"], "is no range"),
+        (["--augment", "yes"], "no choice 'yes'"),
+        (["--epochs", "3.5"], "invalid literal"),
+        (["--seed", "1:2"], "--seed"),
+    ],
+)
+def test_a_wrong_word_is_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["search", *words])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_search_and_its_continuation(tmp_path, in_process, capsys):
+    folder = tmp_path / "s"
+    words = ["--output", str(folder), "--trials", "2", "--epochs", "1", *in_process]
+    assert main(["search", *SMALL, *SEARCHED, *words]) == 0
+    out = capsys.readouterr().out
+    first = rows(folder)
+    assert [row["state"] for row in first] == ["done", "done"]
+    best = max(first, key=lambda row: float(row["best_val_acc"]))
+    assert f"best run         {folder / best['folder']}" in out
+    assert f"train --resume {folder / best['folder']} --epochs 3" in out
+    config = json.loads((folder / best["folder"] / "config.json").read_text())["options"]
+    assert config["learning_rate"] == float(best["learning_rate"])
+    assert config["augment"] is (best["augment"] == "True")
+    assert config["seed"] == int(best["seed"])
+    results = json.loads((folder / best["folder"] / "results.json").read_text())
+    assert results["best_val_acc"] == float(best["best_val_acc"])
+    assert main(["search", "--resume", str(folder), "--trials", "3", *in_process]) == 0
+    assert rows(folder)[:2] == first
+    assert len(rows(folder)) == 3
+    assert main(["train", "--resume", str(folder / best["folder"]), "--epochs", "2"]) == 0
+
+
+def test_a_run_alone_comes_to_what_its_trial_did(tmp_path, in_process):
+    """A trial depends on nothing but its options: `train` with them gives its accuracy."""
+    folder = tmp_path / "s"
+    words = ["--output", str(folder), "--trials", "1", *in_process]
+    assert main(["search", *SMALL, "--reg", "0.01,0.1", *words]) == 0
+    (row,) = rows(folder)
+    given = ["--reg", row["reg"], "--seed", row["seed"], "--output", str(tmp_path / "t")]
+    assert main(["train", *SMALL, *given]) == 0
+    ours, theirs = (place / "history.csv" for place in (folder / row["folder"], tmp_path / "t"))
+    assert ours.read_text() == theirs.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--learning-rate", "0.1"], "nothing is searched"),
+        (["--resume", "{}", "--epochs", "3"], "found --epochs too"),
+        (["--resume", "{}"], "is no folder of a search"),
+        (["--output", "{}", "--reg", "0:1", "--shift", "2"], "every trial has failed"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(tmp_path, words, message, in_process, capsys):
+    words = [word.format(tmp_path) for word in words]
+    assert main(["search", *words, "--trials", "1", *in_process]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", '{"words": 3}', '{"words": [3]}', '{"words": ["--reg", "x"]}', "[" * 9999],
+)
+def test_a_damaged_configuration_is_refused(tmp_path, text, capsys):
+    (tmp_path / "search.json").write_text(text)
+    assert main(["search", "--resume", str(tmp_path)]) == 1
+    assert "search.json is damaged" in capsys.readouterr().err

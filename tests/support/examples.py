@@ -29,6 +29,9 @@ Arguments = dict[str, Any]
 
 INTERNAL = {
     "core.checks": "the checks themselves",
+    "core.extras": "called with the names of packages",
+    "search.": "starts processes; tests/searching has its wrong arguments",
+    "searching": "called by search, which checks",
     "core.window": "called by the layers, which check",
     "data.cifar100": "read by get_CIFAR100_data, which checks",
     "data.idx": "read by get_MNIST_data, which checks",

@@ -32,6 +32,7 @@ INTERNAL = {
     "core.extras": "called with the names of packages",
     "search.": "starts processes; tests/searching has its wrong arguments",
     "searching": "called by search, which checks",
+    "training.bar": "a progress bar, drawn by Solver and search",
     "core.window": "called by the layers, which check",
     "data.cifar100": "read by get_CIFAR100_data, which checks",
     "data.idx": "read by get_MNIST_data, which checks",

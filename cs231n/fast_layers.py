@@ -66,6 +66,13 @@ __all__ = [
 ]
 
 
+_BYTE, _INT = np.dtype(np.uint8), np.dtype(np.intc)
+_ZERO = {dtype: np.zeros((), dtype) for dtype in map(np.dtype, ("float32", "float64"))}
+# Up to so many operations the call of a kernel takes longer than NumPy takes for the reference's
+# formula, where that is one or two of its functions.
+_FEW = 2048
+
+
 class FastConvCache(ConvCache):
     """x (N, C, H, W), w (F, C, HH, WW), b (F,), conv_param."""
 
@@ -127,7 +134,7 @@ def max_pool_forward_fast(x: Array, pool_param: Options) -> tuple[Array, FastMax
     x (N, C, H, W) -> out (N, C, OH, OW), cache
     """
     out, argmax = _max_pool(x, Window.for_pool(pool_param))
-    argmax.flags.writeable = False
+    argmax.setflags(write=False)
     cache = FastMaxPoolCache(x, dict(pool_param))
     cache.argmax = argmax
     return out, cache
@@ -136,17 +143,19 @@ def max_pool_forward_fast(x: Array, pool_param: Options) -> tuple[Array, FastMax
 def _max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     """Return the largest pixel of each window of x (N, C, H, W), and its place."""
     N, C, H, W = x.shape
+    OH, OW = window.over(x)
     (planes,) = _contiguous(x.dtype, x.reshape(N * C, H, W))
-    out = workspace.empty((N * C, *window.over(x)), x.dtype)
-    argmax = workspace.empty(out.shape, _place_dtype(window))
-    kernels_for(planes, out).max_pool_forward(planes, out, argmax, window)
-    shape = N, C, *out.shape[1:]
-    return out.reshape(shape), argmax.reshape(shape)
+    out = workspace.empty((N, C, OH, OW), x.dtype)
+    argmax = workspace.empty((N, C, OH, OW), _place_dtype(window))
+    shape = N * C, OH, OW
+    kernels = kernels_for(planes, out)
+    kernels.max_pool_forward(planes, out.reshape(shape), argmax.reshape(shape), window)
+    return out, argmax
 
 
-def _place_dtype(window: Window) -> type:
+def _place_dtype(window: Window) -> np.dtype[Any]:
     """Return the dtype of places: four need no more than a byte, and a byte is less to move."""
-    return np.uint8 if window == (2, 2, 2, 0) else np.intc
+    return _BYTE if window == (2, 2, 2, 0) else _INT
 
 
 @backward(FastMaxPoolCache, x="N C H W")
@@ -159,11 +168,11 @@ def max_pool_backward_fast(dout: Array, cache: FastMaxPoolCache) -> Array:
     N, C, H, W = x.shape
     if argmax is None or not _are_places(argmax, dout, window, W):
         _, argmax = _max_pool(x, window)
-    planes = N * C, *dout.shape[2:]
-    douts, places = _contiguous(x.dtype, dout.reshape(planes))[0], argmax.reshape(planes)
-    dx = workspace.empty((N * C, H, W), x.dtype)
-    kernels_for(douts, dx).max_pool_backward(douts, places, dx, window)
-    return dx.reshape(x.shape)
+    (dout,) = _contiguous(x.dtype, dout)
+    dx, shape = workspace.empty(x.shape, x.dtype), (N * C, *dout.shape[2:])
+    douts, places, planes = dout.reshape(shape), argmax.reshape(shape), dx.reshape(N * C, H, W)
+    kernels_for(douts, dx).max_pool_backward(douts, places, planes, window)
+    return dx
 
 
 def _are_places(argmax: Any, dout: Array, window: Window, W: int) -> bool:
@@ -173,11 +182,12 @@ def _are_places(argmax: Any, dout: Array, window: Window, W: int) -> bool:
         return False
     if not (argmax.size and argmax.flags.c_contiguous and argmax.flags.aligned):
         return False
-    if dtype is np.uint8:
-        return bool(argmax.max() < 4)
-    columns = argmax - argmax // W * W  # a remainder takes NumPy ten times as long
-    inside = 0 <= argmax.min() and argmax.max() < window.HH * W
-    return bool(inside and columns.max() < window.WW)
+    if dtype is _BYTE:
+        return bool(np.maximum.reduce(argmax.reshape(-1)) < 4)
+    places = argmax.reshape(-1).view(np.uintc)  # what is below zero is large without its sign
+    columns = places - places // W * W  # a remainder takes NumPy ten times as long
+    inside = np.maximum.reduce(places) < window.HH * W
+    return bool(inside and np.maximum.reduce(columns) < window.WW)
 
 
 class FastAffineCache(AffineCache):
@@ -190,9 +200,12 @@ def affine_forward_fast(x: Array, w: Array, b: Array) -> tuple[Array, FastAffine
 
     x (N, d1, ..., dk), w (D, M), b (M,) -> out (N, M), cache
     """
+    rows = x.reshape(len(x), len(w))
+    if x.size * w.shape[1] < _FEW:
+        return rows @ w + b, FastAffineCache(x, w, b)
     dtype = _common(x, w, b)
     out = workspace.empty((len(x), w.shape[1]), dtype)
-    rows, weights = _aligned(dtype, x.reshape(len(x), len(w)), w)
+    rows, weights = _aligned(dtype, rows, w)
     kernels_for(rows, out).matmul(rows, weights, out, *_contiguous(dtype, b))
     return out, FastAffineCache(x, w, b)
 
@@ -206,8 +219,11 @@ def affine_backward_fast(
     dout (N, M) -> dx (N, d1, ..., dk) or None, dw (D, M), db (M,)
     """
     x, w, b = cache
-    dtype = _common(x, w, b)
-    rows, weights, dout = _aligned(dtype, x.reshape(len(x), len(w)), w, dout)
+    rows, dtype = x.reshape(len(x), len(w)), _common(x, w, b)
+    if x.size * w.shape[1] < _FEW:
+        dx = (dout @ w.T).reshape(x.shape) if need_dx else None
+        return dx, rows.T @ dout, dout.sum(axis=0)
+    rows, weights, dout = _aligned(dtype, rows, w, dout)
     kernels = kernels_for(rows, dout)
     dw = workspace.empty(w.shape, dtype)
     kernels.matmul(rows.T, dout, dw)
@@ -227,6 +243,8 @@ def relu_forward_fast(x: Array) -> tuple[Array, Array]:
 
     x of any shape -> out of the same shape, cache, which is x itself
     """
+    if x.size < _FEW:
+        return np.maximum(x, _ZERO[x.dtype]), x
     (flat,) = _contiguous(x.dtype, x)
     out = workspace.empty(x.shape, x.dtype)
     kernels_for(out).relu_forward(flat.reshape(-1), out.reshape(-1))
@@ -367,7 +385,7 @@ def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bo
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
     mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
     dtype, train = _common(x, gamma, beta), mode == "train"
-    planes, scale, shift = _contiguous(dtype, _planes(x), gamma, beta)
+    planes, scale, shift = _contiguous(dtype, x.reshape(_planes_shape(x)), gamma, beta)
     out = workspace.empty(planes.shape, dtype)
     if train:
         mean, var = np.empty(scale.shape, dtype), np.empty(scale.shape, dtype)
@@ -416,9 +434,9 @@ def spatial_batchnorm_relu_backward_fast(
 
 def _batch_norm_backward(dout: Array, cache: FastBatchNormCache, relu: bool = False) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
-    train = checks.mode("", {"mode": cache.mode}) == "train"
+    train = checks.choice("", "mode", cache.mode, ("train", "test")) == "train"
     planes, dplanes, *others = _norm_arrays(dout, cache)
-    eps = checks.eps("cache", {"eps": cache.eps})
+    eps = checks.number("", "eps", cache.eps, 0, low_open=True)
     kernels_for(planes).batch_norm_backward(dplanes, planes, *others, eps, relu, train)
     dx, dgamma, dbeta = others[-3:]
     return dx.reshape(dout.shape), dgamma, dbeta
@@ -427,11 +445,11 @@ def _batch_norm_backward(dout: Array, cache: FastBatchNormCache, relu: bool = Fa
 def _norm_arrays(dout: Array, cache: Any) -> list[Array]:
     """Return what a kernel takes: planes of x and dout, weights, statistics, room for results."""
     x, gamma, beta, mean, var = cache[:5]
-    dtype = _common(x, gamma, beta)
-    weights = gamma.reshape(-1), beta.reshape(-1), mean.reshape(-1), var.reshape(-1)
-    arrays = _contiguous(dtype, _planes(x), _planes(dout), *weights)
-    results = [np.empty(x.shape[1], dtype), np.empty(x.shape[1], dtype)]
-    return [*arrays, workspace.empty(arrays[0].shape, dtype), *results]
+    dtype, shape = _common(x, gamma, beta), _planes_shape(x)
+    flat = [one if one.ndim == 1 else one.reshape(-1) for one in (gamma, beta, mean, var)]
+    arrays = _contiguous(dtype, x.reshape(shape), dout.reshape(shape), *flat)
+    dx = workspace.empty(shape, dtype)
+    return [*arrays, dx, np.empty(shape[1], dtype), np.empty(shape[1], dtype)]
 
 
 @forward(x="N D+", gamma="D", beta="D")
@@ -491,7 +509,8 @@ def _group_norm(
 ) -> tuple[Array, Array, Array]:
     """Normalise each of G groups of channels of each image of x (N, C, ...)."""
     dtype = _common(x, gamma, beta)
-    planes, scale, shift = _contiguous(dtype, _planes(x), gamma.reshape(-1), beta.reshape(-1))
+    planes = x.reshape(_planes_shape(x))
+    planes, scale, shift = _contiguous(dtype, planes, gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(planes.shape, dtype)
     mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
     kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
@@ -501,16 +520,16 @@ def _group_norm(
 def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
     """Return dx, dgamma and dbeta of a normalisation of each image."""
     planes, dplanes, scale, _, mean, var, *results = _norm_arrays(dout, cache)
-    eps = checks.eps("cache", {"eps": cache.eps})
+    eps = checks.number("", "eps", cache.eps, 0, low_open=True)
     kernels_for(planes).group_norm_backward(dplanes, planes, scale, mean, var, *results, eps)
     dx, dgamma, dbeta = results
     return dx.reshape(dout.shape), dgamma, dbeta
 
 
-def _planes(x: Array) -> Array:
-    """Return x (N, C, ...) as (N, C, pixels)."""
+def _planes_shape(x: Array) -> tuple[int, int, int]:
+    """Return the shape (N, C, pixels) of x (N, C, ...)."""
     N, C, *pixels = x.shape
-    return x.reshape(N, C, math.prod(pixels))
+    return N, C, math.prod(pixels)
 
 
 @forward(x="N C", y="in C")

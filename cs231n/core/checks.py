@@ -60,11 +60,13 @@ __all__ = [
     "path",
     "real_array",
     "regular_file",
+    "required",
     "room_for_weight",
     "rows",
     "same_shape",
     "sequence",
     "shapes",
+    "shapes_of_floats",
     "upstream",
 ]
 
@@ -98,6 +100,17 @@ def float_arrays(where: str, **arrays: Any) -> list[np.ndarray]:
     floats = [array.dtype for array in found if array.dtype.kind == "f"]
     common = np.result_type(*floats) if floats else np.dtype(np.float64)
     return [array if array.dtype.kind == "f" else array.astype(common) for array in found]
+
+
+def shapes_of_floats(values: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of those that `are_floats`, which is written out here for speed."""
+    return tuple(
+        [
+            value.shape
+            for value in values
+            if type(value) is np.ndarray and (value.dtype is _FLOAT32 or value.dtype is _FLOAT64)
+        ]
+    )
 
 
 def are_floats(value: Any) -> TypeGuard[np.ndarray]:
@@ -186,8 +199,9 @@ def labels(where: str, y: Any, N: int, C: int) -> np.ndarray:
         raise TypeError(f"{where}: y has dtype {y.dtype}; expected integers (class labels)")
     if y.shape != (N,):
         raise ValueError(f"{where}: y has shape {y.shape}; expected ({N},), a label for each row")
-    # Reduced directly, for the methods min and max take twice as long to begin with.
-    if N and not (0 <= np.minimum.reduce(y) and np.maximum.reduce(y) < C):
+    # A label below zero is a large number without its sign, so that one pass sees both ends; it
+    # is reduced directly, for the method max takes twice as long to begin with.
+    if N and np.maximum.reduce(y.view(y.dtype.str.replace("i", "u"))) >= C:
         raise ValueError(
             f"{where}: y has labels from {y.min()} to {y.max()};"
             f" expected 0 to {C - 1}, for there are {C} classes"
@@ -288,6 +302,12 @@ def option(
     )
 
 
+def required(where: str, found: Mapping[str, Any], *names: str) -> None:
+    """Raise a ValueError that lists the options of these names where one is missing."""
+    for name in names:
+        option(where, found, name, names)
+
+
 def flag(where: str, name: str, value: Any) -> bool:
     """Return value as a bool; a TypeError for what is neither true nor false, such as an array."""
     try:
@@ -374,6 +394,8 @@ def choice(where: str, name: str, value: Any, known: Collection[Any]) -> Any:
 def mode(where: str, found: Mapping[str, Any]) -> str:
     """Return the required option 'mode', which is 'train' or 'test'."""
     value = option(where, found, "mode", ("mode",))
+    if type(value) is str and value in ("train", "test"):
+        return value
     return str(choice(where, "mode", value, ("train", "test")))
 
 

@@ -42,7 +42,7 @@ class Specs:
     def __call__(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments with arrays in the first places; themselves if they are right."""
         values = given[: self._count]
-        shapes = tuple([value.shape for value in values if checks.are_floats(value)])
+        shapes = checks.shapes_of_floats(values)
         if shapes not in self._known:  # which has none of fewer arrays
             options = given[self._count :]
             arrays = self._arrays(values, options)

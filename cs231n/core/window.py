@@ -6,6 +6,7 @@ a position covers.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -36,18 +37,21 @@ class Window(NamedTuple):
     @classmethod
     def for_conv(cls, w: np.ndarray, conv_param: Mapping[str, Any], where: str = "") -> Window:
         """Return the window of filters w (F, C, HH, WW) with the options 'stride' and 'pad'."""
-        known = ("stride", "pad")
         conv_param = checks.options(where, "conv_param", conv_param)
-        stride = checks.option(where, conv_param, "stride", known)
-        pad = checks.option(where, conv_param, "pad", known)
-        return cls.checked(where, w.shape[2], w.shape[3], stride, pad)
+        stride, pad = conv_param.get("stride"), conv_param.get("pad")
+        if stride is None or pad is None:
+            checks.required(where, conv_param, "stride", "pad")
+        _, _, HH, WW = w.shape
+        return cls.checked(where, HH, WW, stride, pad)
 
     @classmethod
     def for_pool(cls, pool_param: Mapping[str, Any], where: str = "") -> Window:
         """Return the window of the options 'pool_height', 'pool_width' and 'stride'."""
-        known = ("pool_height", "pool_width", "stride")
         pool_param = checks.options(where, "pool_param", pool_param)
-        HH, WW, stride = (checks.option(where, pool_param, name, known) for name in known)
+        HH, WW = pool_param.get("pool_height"), pool_param.get("pool_width")
+        stride = pool_param.get("stride")
+        if HH is None or WW is None or stride is None:
+            checks.required(where, pool_param, "pool_height", "pool_width", "stride")
         return cls.checked(where, HH, WW, stride, 0)
 
     @classmethod
@@ -89,7 +93,7 @@ class Window(NamedTuple):
 
     def over(self, x: np.ndarray) -> tuple[int, int]:
         """Return the number of positions (OH, OW) in each of a layer's images x (..., H, W)."""
-        OH, OW = self.output_size("", *x.shape[-2:])
+        OH, OW = _positions(self, *x.shape[-2:])
         if self.pad > self.HH or self.pad > self.WW:  # else there are not many more than pixels
             self.require_room("", x.shape, math.prod(x.shape[:-2]) * OH * OW, 1)
         return OH, OW
@@ -147,6 +151,12 @@ class Window(NamedTuple):
         """Return a view (..., OH, OW, HH, WW) of all windows of a padded image."""
         windows = sliding_window_view(padded, (self.HH, self.WW), axis=(-2, -1))
         return windows[..., :: self.stride, :: self.stride, :, :]
+
+
+@functools.lru_cache(maxsize=1000)
+def _positions(window: Window, H: int, W: int) -> tuple[int, int]:
+    """Return the number of positions, remembered: a network asks for the same at each step."""
+    return window.output_size("", H, W)
 
 
 def add_windows(windows: np.ndarray, padded: np.ndarray, window: Window) -> None:

@@ -25,7 +25,7 @@ from cases import (
 )
 from conftest import KERNELS, assert_close
 
-from cs231n import fast_layers
+from cs231n import fast_layers, layers
 from cs231n.fast_layers import (
     affine_forward_fast,
     conv_backward_fast,
@@ -156,6 +156,27 @@ def test_relu_agrees_on_nan_and_infinity(dtype, backend_name):
     case = TWINS["relu fast, a vector"]
     for found, expected in zip(run_twin(case.fast, [x])[0], run_twin(case.reference, [x])[0]):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("few", [0, 10**9])
+def test_small_arrays_take_numpy_and_others_the_kernels(few, dtype, backend_name, rng, monkeypatch):
+    monkeypatch.setattr(fast_layers, "_FEW", few)
+    x, w, b = (rng.standard_normal(shape).astype(dtype) for shape in ((4, 2, 3), (6, 5), (5,)))
+    calls = []
+    for name in ("relu_forward", "matmul"):
+        kernel = getattr(backend.kernels(), name)
+        record = functools.partial(lambda kernel, *args: calls.append(kernel(*args)), kernel)
+        monkeypatch.setattr(backend.kernels(), name, record)
+    out, cache = fast_layers.affine_forward_fast(x, w, b)
+    expected, expected_cache = layers.affine_forward(x, w, b)
+    dout = rng.standard_normal(out.shape).astype(dtype)
+    found = *fast_layers.affine_backward_fast(dout, cache), fast_layers.relu_forward_fast(x)[0]
+    wanted = *layers.affine_backward(dout, expected_cache), layers.relu_forward(x)[0]
+    for one, other in zip((out, *found), (expected, *wanted)):
+        assert one.dtype == dtype
+        assert_close(one, other)
+    assert len(calls) == (4 if few == 0 else 0)
 
 
 def test_running_statistics_over_several_steps_agree(backend_name, rng):
@@ -513,7 +534,7 @@ def test_unknown_kernels_are_refused(backend_name):
 
 POOL_A_TIE = """
 import numpy as np
-from cs231n import fast_layers
+from cs231n import fast_layers, layers
 param = {"pool_height": 2, "pool_width": 2, "stride": 2}
 out, _ = fast_layers.max_pool_forward_fast(np.ones((1, 1, 2, 2)), param)
 print(fast_layers.backend(), out.item())

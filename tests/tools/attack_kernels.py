@@ -307,7 +307,9 @@ def attack(name, kernels, seconds, seed=0):
     """Run one attack in this process, and return what it counted."""
     previous, number = backend.select(kernels), fast_layers.get_num_threads()
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
+        # Small arrays take the kernels, too.
+        few = mock.patch.object(fast_layers, "_FEW", 0)
+        with few, np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, about the numbers' range
             return ATTACKS[name](np.random.default_rng(seed), seconds)
     finally:

@@ -47,13 +47,14 @@ def prepared() -> Iterator[None]:
     """Let the body run whatever the process was started with.
 
     Standard streams exist and take any text, figures need no display whatever ``MPLBACKEND`` says,
-    pictures that are left out are told in a line, and a signal to end becomes a `Stopped`, so that
-    results can be written.
+    a warning to the user is one line, pictures that are left out are told, and a signal to end
+    becomes a `Stopped`, so that results can be written.
     """
     with ExitStack() as stack:
         stack.enter_context(_streams())
         stack.enter_context(_told_warnings())
         stack.enter_context(_no_display())
+        stack.enter_context(_plain_warnings())
         stack.enter_context(_signals())
         yield
 
@@ -118,6 +119,25 @@ def _told_warnings() -> Iterator[None]:
 
         warnings.showwarning = told
         yield
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Let a warning to the user be a line, without the file and the code that gave it."""
+    before = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+        """Return the text of a warning; those to programmers tell their place as always."""
+        if category is not UserWarning:
+            return before(message, category, *place, **line)
+        text = str(message)
+        return f"{text}\n" if text.startswith("cs231n") else f"cs231n: {text}\n"
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

@@ -18,9 +18,9 @@ import numpy as np
 
 from cs231n.core import checks
 from cs231n.kernels import numpy_kernels
+from cs231n.kernels.advice import missing_extension
 
 __all__ = [
-    "BUILD_HINT",
     "REFERENCE",
     "available",
     "backend",
@@ -29,11 +29,6 @@ __all__ = [
     "select",
 ]
 
-BUILD_HINT = (
-    "cs231n: the compiled extension is missing, NumPy does its work more slowly."
-    " Build it with: python setup.py build_ext --inplace (it takes a C compiler)"
-)
-
 
 def _import_compiled() -> ModuleType | None:
     """Return the compiled kernels, or None where the extension was not built."""
@@ -41,7 +36,9 @@ def _import_compiled() -> ModuleType | None:
         return importlib.import_module("cs231n.kernels.native")
     except ModuleNotFoundError as error:
         if os.environ.get("CS231N_REQUIRE_EXTENSION") == "1":
-            raise ImportError(f"{BUILD_HINT}; CS231N_REQUIRE_EXTENSION=1 forbids that") from error
+            raise ImportError(
+                f"{missing_extension()}; CS231N_REQUIRE_EXTENSION=1 forbids that"
+            ) from error
         return None
 
 
@@ -81,7 +78,7 @@ def select(name: str) -> str:
     """
     global _selected
     if _COMPILED is None and isinstance(name, str) and name in INSTRUCTION_SETS:
-        raise ImportError(f"{BUILD_HINT}; found no kernels {name!r}")
+        raise ImportError(f"{missing_extension()}; found no kernels {name!r}")
     checks.choice("backend.select", "name", name, ("auto", *available(), REFERENCE))
     chosen = available()[0] if name == "auto" else name
     with _lock:
@@ -135,4 +132,4 @@ def kernels() -> ModuleType:
 _wanted = os.environ.get("CS231N_BACKEND")  # an empty one, as some job scripts set, is none
 select(_wanted or "auto")
 if _COMPILED is None and not _wanted:
-    warnings.warn(BUILD_HINT, stacklevel=2)
+    warnings.warn(missing_extension(), stacklevel=2)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -313,3 +314,32 @@ def test_the_demo_trains_and_says_what_comes_next(tmp_path, monkeypatch, capsys)
     assert "going on after iteration 240" in capsys.readouterr().out
     for command in re.findall(r"python -m cs231n (\w+)", out):
         assert command in COMMANDS
+
+
+@pytest.mark.parametrize("text", ["cs231n: a hint", "a hint"])
+def test_a_warning_is_one_line_without_a_file(text):
+    with surroundings.prepared():
+        shown = warnings.formatwarning(text, UserWarning, __file__, 3)
+    assert shown == "cs231n: a hint\n"
+
+
+def test_warnings_to_programmers_tell_their_place():
+    with surroundings.prepared():
+        shown = warnings.formatwarning("old", DeprecationWarning, __file__, 3)
+    assert shown.startswith(f"{__file__}:3: DeprecationWarning: old")
+    assert warnings.formatwarning("new", UserWarning, __file__, 3).startswith(__file__)
+
+
+def test_a_missing_extension_is_one_line(tmp_path):
+    code = (
+        "import sys; sys.modules['cs231n.kernels.native'] = None\n"
+        "from cs231n.__main__ import main; sys.exit(main(['info']))"
+    )
+    surroundings = environment()
+    del surroundings["CS231N_BACKEND"]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=surroundings, capture_output=True, text=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cs231n: the compiled extension is missing")
+    assert done.returncode == 0

@@ -15,8 +15,12 @@ SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx 
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: $(SOURCES)
+	@echo "cs231n: making the environment $(VENV)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo "cs231n: installing NumPy and the other packages, then compiling the kernels on all processors;"
+	@echo "cs231n: both together take one to three minutes, and only the first time"
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
+	@echo "cs231n: installed; . $(BIN)/activate lets python and cs231n be those of $(VENV)"
 	touch $@
 
 train: setup

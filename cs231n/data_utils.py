@@ -167,7 +167,8 @@ def load_imagenet_val(num: int | None = None) -> tuple[np.ndarray, np.ndarray, d
     """Load the 25 ImageNet validation images of ``imagenet_val_25.npz``.
 
     The file is searched in the folder that CS231N_DATA names, then in ``datasets`` beside the
-    package, in it, and in the working directory, and in ``cs231n/datasets`` there.
+    package, in it, and in the working directory, in ``cs231n/datasets`` there, and in the user's
+    data folder (on Linux ``~/.local/share/cs231n/datasets``).
 
     Parameters
     ----------

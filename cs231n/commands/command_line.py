@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cs231n import __version__
@@ -76,13 +77,16 @@ def _run(words: list[str]) -> int:
         with heeded_ctrl_c():
             modules = {name: _load(name) for name in COMMANDS if name in words}
     except (ImportError, ValueError, OSError) as error:
-        tell(f"cs231n: {error}")
+        tell(f"cs231n: {_missing(error) if isinstance(error, ModuleNotFoundError) else error}")
         return 2
     options = _parse(words, modules)
     try:
         return modules[options.command].run(options)
     except BrokenPipeError:
         raise
+    except ModuleNotFoundError as error:  # what only the command itself imports
+        tell(f"cs231n {options.command}: {_missing(error)}")
+        return 2
     except _FAILURES as error:
         tell(f"cs231n {options.command}: {str(error) or type(error).__name__}")
         return 1
@@ -91,6 +95,20 @@ def _run(words: list[str]) -> int:
 def _load(name: str) -> Any:
     """Import the module of a command."""
     return importlib.import_module(f"cs231n.commands.{name}")
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Return what this Python lacks, and which one has it or how to get it."""
+    if not error.name or error.name.split(".")[0] == "cs231n":
+        return str(error)
+    top = Path(__file__).resolve().parents[2]
+    lacks = f"{sys.executable or 'this Python'} lacks {error.name}"
+    for python in (top / ".venv" / "bin" / "python", top / ".venv" / "Scripts" / "python.exe"):
+        if python.exists():
+            return f"{lacks}; use {python} instead, which `make setup` has made"
+    if (top / "setup.py").is_file():
+        return f"{lacks}; in {top} run `make setup` and use .venv/bin/python, or pip install ."
+    return f"{lacks}; install it with: {sys.executable} -m pip install cs231n"
 
 
 def _parsers(modules: dict[str, Any]) -> tuple[_Parser, dict[str, _Parser]]:

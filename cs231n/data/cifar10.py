@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+import platformdirs
 
 __all__ = [
     "BATCH_BYTES",
@@ -12,6 +15,7 @@ __all__ = [
     "TEST_BATCHES",
     "TRAINING_BATCHES",
     "data_folders",
+    "describe_places",
     "find_cifar10",
     "is_altered",
     "md5",
@@ -41,12 +45,16 @@ FIX = "download CIFAR-10 again: python -m cs231n download"
 
 
 def data_folders() -> list[Path]:
-    """Return the folders that may hold data sets, in the order in which they are searched."""
+    """Return the folders that may hold data sets, in the order in which they are searched.
+
+    The last one is the user's own, where downloads go that nobody has named a place for.
+    """
     package = Path(__file__).resolve().parents[1]
     named = os.environ.get("CS231N_DATA")
     here = Path.cwd()
     folders = [package.parent / "datasets", package / "datasets"]
     folders += [here / "datasets", here / "cs231n" / "datasets"]
+    folders.append(platformdirs.user_data_path("cs231n", appauthor=False) / "datasets")
     return list(dict.fromkeys([Path(named).expanduser(), *folders] if named else folders))
 
 
@@ -63,12 +71,17 @@ def find_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
     for place in places:
         if any((place / name).is_file() for name in BATCH_BYTES):
             return place
-    looked = "\n  ".join(str(place) for place in places)
     raise FileNotFoundError(
-        f"CIFAR-10 is not there. Looked for its batches in\n  {looked}\n"
+        f"CIFAR-10 is not there. Looked for {FOLDER}, or its files, in\n"
+        f"{describe_places(roots)}\n"
         "Get it with: python -m cs231n download\n"
         "or let the environment variable CS231N_DATA name the folder that holds it."
     )
+
+
+def describe_places(folders: Sequence[Path]) -> str:
+    """Return a line for each folder, once, in the order in which they were searched."""
+    return "\n".join(f"  {folder}" for folder in dict.fromkeys(folders))
 
 
 def _is_usual(folder: Path) -> bool:

@@ -85,8 +85,8 @@ def get_CIFAR10_data(  # noqa: N802
     cifar10_dir : path, optional
         Folder of the batches, or the one that holds ``cifar-10-batches-py``. Defaults to what
         the environment variable CS231N_DATA names, then ``datasets`` beside the package, in it,
-        in the working directory, and ``cs231n/datasets`` there.  One of these folders stands for
-        all of them.
+        in the working directory, ``cs231n/datasets`` there, and the user's data folder (on Linux
+        ``~/.local/share/cs231n/datasets``).  One of these folders stands for all of them.
 
     Returns
     -------

@@ -104,7 +104,8 @@ def download_cifar10(
         Folder that gets (or has) ``cifar-10-batches-py``. Defaults to the copy that the loader
         finds, which is then checked and mended; else to the folder that the environment
         variable CS231N_DATA names; else to ``datasets`` beside the package in a source
-        checkout; else to ``datasets`` in the working directory. If the folder holds a good
+        checkout; else to the user's data folder, which platformdirs gives (on Linux
+        ``~/.local/share/cs231n/datasets``). If the folder holds a good
         ``cifar-10-python.tar.gz``, that is unpacked and left there; an archive that had to be
         downloaded is removed after unpacking.
     urls : sequence of str
@@ -321,7 +322,7 @@ def _default_folder() -> Path:
     # Installed packages have neighbours, and one of them may well be called "datasets".
     if (checkout / "get_datasets.sh").is_file() and os.access(checkout, os.W_OK):
         return checkout
-    return Path.cwd() / "datasets"
+    return data_folders()[-1]
 
 
 def is_complete(target: Path, member_md5: Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from cs231n.core import checks
 from cs231n.data import cifar100, idx
-from cs231n.data.cifar10 import data_folders
+from cs231n.data.cifar10 import data_folders, describe_places
 from cs231n.data.dataset import Dataset, arrays_to_dataset, normalized, reserve
 from cs231n.data.mat import read_mat
 from cs231n.files.npz import open_npz
@@ -338,16 +338,16 @@ def find_cifar100(folder: Path | None = None) -> Path:
     """Return the folder of CIFAR-100: the named one (or the one in it), else the first found."""
     roots = data_folders() if folder is None else [folder]
     places = [place for root in roots for place in (root / cifar100.FOLDER, root)]
-    return _first("CIFAR-100", "cifar100", places, lambda place: (place / "meta").is_file())
+    return _first("CIFAR-100", "cifar100", roots, places, lambda place: (place / "meta").is_file())
 
 
 def find_mnist(name: str, folder: Path | None = None) -> list[Path]:
     """Return the four files of MNIST or Fashion-MNIST."""
-    if folder is None:
-        places = [root / inner for root in data_folders() for inner in idx.FOLDERS[name]]
-    else:
-        places = [folder, folder / "raw", *(folder / inner for inner in idx.FOLDERS[name])]
-    place = _first(name, name, places, lambda place: idx.find_idx(place) is not None)
+    roots = data_folders() if folder is None else [folder]
+    places = [root / inner for root in roots for inner in idx.FOLDERS[name]]
+    if folder is not None:
+        places = [folder, folder / "raw", *places]
+    place = _first(name, name, roots, places, lambda place: idx.find_idx(place) is not None)
     return idx.find_idx(place) or []
 
 
@@ -355,19 +355,27 @@ def find_svhn(folder: Path | None = None) -> Path:
     """Return the folder of SVHN's two files."""
     roots = data_folders() if folder is None else [folder]
     places = [root / inner for root in roots for inner in SVHN_FOLDERS]
-    return _first(
-        "SVHN", "svhn", places, lambda place: all((place / name).is_file() for name in SVHN_FILES)
-    )
+    return _first("SVHN", "svhn", roots, places, _holds_svhn)
 
 
-def _first(title: str, name: str, places: Sequence[Path], has: Callable[[Path], bool]) -> Path:
-    """Return the first place that has what is searched."""
+def _holds_svhn(place: Path) -> bool:
+    """Whether both files of SVHN are in a folder."""
+    return all((place / name).is_file() for name in SVHN_FILES)
+
+
+def _first(
+    title: str,
+    name: str,
+    roots: Sequence[Path],
+    places: Sequence[Path],
+    has: Callable[[Path], bool],
+) -> Path:
+    """Return the first place, in one of the roots, that has what is searched."""
     for place in places:
         if has(place):
             return place
-    looked = "\n  ".join(map(str, places))
     raise FileNotFoundError(
-        f"{title} is not there. Looked for its files in\n  {looked}\n"
+        f"{title} is not there. Looked for its files in\n{describe_places(roots)}\n"
         f"Get it with: python -m cs231n download --data {name}\n"
         "or let the environment variable CS231N_DATA name the folder that holds it."
     )

@@ -343,3 +343,37 @@ def test_a_missing_extension_is_one_line(tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("cs231n: the compiled extension is missing")
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["download", "train", "bench"])
+def test_a_python_that_lacks_a_package_is_told_in_one_line(command, tmp_path, monkeypatch, capsys):
+    def lacking(name):
+        raise ModuleNotFoundError("No module named 'tqdm'", name="tqdm")
+
+    monkeypatch.setattr(command_line, "_load", lacking)
+    assert main([command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cs231n: {sys.executable} lacks tqdm; ")
+
+
+def test_a_package_that_only_the_run_needs_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CS231N_DATA", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setitem(sys.modules, "pooch.hashes", None)
+    assert main(["download", str(tmp_path / "data")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cs231n download: {sys.executable} lacks pooch")
+
+
+@pytest.mark.parametrize("place", ["environment", "checkout", "installed"])
+def test_the_advice_for_a_package_fits_the_place(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(command_line, "__file__", str(tmp_path / "cs231n" / "commands" / "x.py"))
+    python = tmp_path / ".venv" / "bin" / "python"
+    words = {"environment": f"use {python}", "checkout": "`make setup`", "installed": "pip install"}
+    if place != "installed":
+        (tmp_path / "setup.py").touch()
+    if place == "environment":
+        python.parent.mkdir(parents=True)
+        python.touch()
+    error = ModuleNotFoundError("No module named 'tqdm'", name="tqdm")
+    assert words[place] in command_line._missing(error)

@@ -37,6 +37,7 @@ def folder(tmp_path):
 def nowhere(tmp_path, monkeypatch):
     """Let the loader search only inside tmp_path."""
     monkeypatch.delenv("CS231N_DATA", raising=False)
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name, **_: tmp_path / "home" / name)
     monkeypatch.setattr("cs231n.data.cifar10.__file__", str(tmp_path / "site/cs231n/data/x.py"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -456,6 +457,7 @@ class TestCifar10:
             "site/datasets/cifar-10-batches-py",
             "site/cs231n/datasets/cifar-10-batches-py",
             "work/datasets/cifar-10-batches-py",
+            "home/cs231n/datasets/cifar-10-batches-py",
         ],
     )
     def test_places_that_are_searched(self, nowhere, place, rng):
@@ -476,6 +478,9 @@ class TestCifar10:
         for text in ("named", "site/datasets", "site/cs231n/datasets", "work/datasets",
                      "python -m cs231n download", "CS231N_DATA"):  # fmt: skip
             assert text in str(error.value)
+        lines = [line for line in str(error.value).splitlines() if line.startswith("  ")]
+        assert len(lines) == len(set(lines)) == 6
+        assert sum("site/datasets" in line for line in lines) == 1
         with pytest.raises(FileNotFoundError, match="elsewhere"):
             get_CIFAR10_data(nowhere / "elsewhere")
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -590,6 +591,8 @@ class TestFolder:
         monkeypatch.delenv("CS231N_DATA", raising=False)
         for module in (download, cifar10):
             monkeypatch.setattr(module, "__file__", str(tmp_path / "site/cs231n/data/x.py"))
+        home = tmp_path / "home"
+        monkeypatch.setattr("platformdirs.user_data_path", lambda name, **_: home / name)
         (tmp_path / "site" / "datasets").mkdir(parents=True)
         (tmp_path / "work").mkdir()
         monkeypatch.chdir(tmp_path / "work")
@@ -597,7 +600,7 @@ class TestFolder:
 
     @pytest.mark.parametrize("case", ["checkout", "installed", "named", "named and found"])
     def test_default_folder(self, run, server, archive, lonely, monkeypatch, case):
-        expected = lonely / "work/datasets"
+        expected = lonely / "home/cs231n/datasets"
         if case == "checkout":
             (lonely / "site/datasets/get_datasets.sh").touch()
             expected = lonely / "site/datasets"
@@ -605,7 +608,7 @@ class TestFolder:
             monkeypatch.setenv("CS231N_DATA", str(lonely / "named"))
             expected = lonely / "named"
         if case == "named and found":
-            expected = lonely / "work/datasets"
+            expected = lonely / "work/datasets"  # where older versions put it
             (expected / FOLDER).mkdir(parents=True)
             (expected / FOLDER / "data_batch_1").write_bytes(b"damaged")
         assert run(server.url("/a", sends(archive)), folder=None) == expected / FOLDER
@@ -626,6 +629,28 @@ class TestFolder:
                 text=True,
             ).stdout
             assert output == f"{root}:-m cs231n download some folder\n"
+
+    def test_the_script_takes_a_python_that_has_what_it_needs(self, tmp_path):
+        top = tmp_path / "top"
+        (top / "cs231n" / "datasets").mkdir(parents=True)
+        (top / ".venv" / "bin").mkdir(parents=True)
+        script = Path(__file__).resolve().parents[2] / "cs231n/datasets/get_datasets.sh"
+        shutil.copy(script, top / "cs231n/datasets")
+        bare, full = tmp_path / "bin" / "python", top / ".venv/bin/python"
+        bare.parent.mkdir()
+        bare.write_text('#!/bin/sh\n[ "$1" = -m ] && echo bare "$*"\n')
+        full.write_text('#!/bin/sh\n[ "$1" = -c ] || echo full "$*"\n')
+        bare.chmod(0o755), full.chmod(0o755)
+        environment = {"PATH": f"{bare.parent}:/usr/bin:/bin"}
+        run = ["/bin/sh", str(top / "cs231n/datasets/get_datasets.sh"), "folder"]
+        output = subprocess.check_output(run, env=environment, text=True)
+        assert output == "full -m cs231n download folder\n"
+        full.unlink()
+        tools = tmp_path / "tools"  # no other Python
+        tools.mkdir()
+        (tools / "dirname").symlink_to(shutil.which("dirname"))
+        output = subprocess.check_output(run, env={"PATH": f"{bare.parent}:{tools}"}, text=True)
+        assert output == "bare -m cs231n download folder\n"
 
     @pytest.mark.parametrize(
         "script", ["datasets/get_datasets.sh", "cs231n/datasets/get_datasets.sh"]

@@ -10,7 +10,7 @@ KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
+.PHONY: setup train test bench benchmarks check lint clean clean-runs torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -92,3 +92,7 @@ lint: setup
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/*.c cs231n/kernels/*.so cs231n/kernels/*.c
+
+# Removes the folders of all training runs, and what they have learnt.
+clean-runs:
+	rm -rf runs

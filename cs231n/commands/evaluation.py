@@ -14,11 +14,11 @@ from cs231n.commands.surroundings import printable
 from cs231n.files import storage
 from cs231n.layers import softmax_loss
 
-__all__ = ["FILE", "Evaluation", "evaluated", "read", "table", "write"]
+__all__ = ["FILE", "PICTURES", "Evaluation", "evaluated", "read", "table", "write"]
 
 FILE = "evaluation.npz"  # in a run folder
 _BATCH = 100
-_PICTURES = 24  # mistakes whose pictures are kept
+PICTURES = 24  # mistakes whose pictures are kept
 _MATRIX = 15  # classes of which a terminal shows a confusion matrix
 _LINES = 10  # mistakes, and confusions, that a terminal shows
 _MOST_TEXT = 2**24  # characters of a file's description
@@ -109,7 +109,7 @@ class Evaluation(NamedTuple):
             ],
             "mistakes": [
                 {"image": number, "class": true, "predicted": given, "probability": certainty}
-                for number, true, given, certainty in self.told_mistakes(_PICTURES)
+                for number, true, given, certainty in self.told_mistakes(PICTURES)
             ],
         }
 
@@ -164,7 +164,7 @@ def evaluated(
     found = Evaluation(title, names, y.astype(np.int32), predicted, probability, loss / len(X))
     if not with_pictures:
         return found
-    shown = X[found.mistakes(_PICTURES)]
+    shown = X[found.mistakes(PICTURES)]
     if normalized:
         shown = assured.normalization.undo(shown)
     pixels = np.clip(np.rint(shown * (255 / assured.normalization.white)), 0, 255)
@@ -245,7 +245,7 @@ def _checked_pictures(pictures: np.ndarray | None, found: Evaluation) -> np.ndar
         return None
     if pictures.ndim != 4 or pictures.dtype != np.uint8 or 0 in pictures.shape[1:]:
         raise ValueError("its pictures are none")
-    if len(pictures) != len(found.mistakes(_PICTURES)):
+    if len(pictures) != len(found.mistakes(PICTURES)):
         raise ValueError("its pictures are not those of its mistakes")
     return pictures
 

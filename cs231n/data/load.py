@@ -19,7 +19,7 @@ from cs231n.data.dataset import Dataset
 from cs231n.data.folder import load_image_folder
 from cs231n.data.imagenet import load_tiny_imagenet
 
-__all__ = ["NAMES", "holds_cifar10", "holds_set", "load_data"]
+__all__ = ["NAMES", "holds_cifar", "holds_cifar10", "holds_set", "load_data"]
 
 NAMES = ("builtin", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn")
 WHERE = "load_data"
@@ -185,6 +185,14 @@ def _is_there(find: Callable[[Path], object]) -> Callable[[Path], bool]:
 def holds_cifar10(source: str) -> bool:
     """Tell whether this is CIFAR-10 by name, or a folder that holds it."""
     return source == "cifar10" or (Path(source).is_dir() and _HOLDS["cifar10"](Path(source)))
+
+
+def holds_cifar(source: str) -> bool:
+    """Tell whether this is CIFAR-10 or CIFAR-100, by name or as a folder that holds it."""
+    path = Path(source)
+    return any(
+        source == name or (path.is_dir() and _HOLDS[name](path)) for name in ("cifar10", "cifar100")
+    )
 
 
 def holds_set(source: str) -> bool:

@@ -33,7 +33,7 @@ from cs231n.files import lock, storage
 from cs231n.files.npz import KINDS
 from cs231n.training.state import identity
 
-__all__ = ["FORMAT", "alone", "exists", "load", "save", "take_over"]
+__all__ = ["FORMAT", "alone", "exists", "load", "save", "take_over", "tidy"]
 
 FORMAT = 1  # of the files; another number is another layout
 
@@ -273,6 +273,34 @@ def exists(path: str | os.PathLike[str]) -> bool:
     if owner is not None:
         return any(_run_in(path) == owner for path in _files(target))
     return target.exists() or _beside(target, "previous").exists()
+
+
+def tidy(path: str | os.PathLike[str]) -> int:
+    """Remove the checkpoint before the last one, once a run is at its end and the last is whole.
+
+    Parameters
+    ----------
+    path : str or path
+        File; `.npz` is added where it is missing.
+
+    Returns
+    -------
+    size : int
+        Bytes of the checkpoint that is left, 0 if there is none.
+
+    Notes
+    -----
+    What is not of the run in the last checkpoint stays, and so does everything where that is
+    damaged.
+    """
+    target = storage.npz_path(path, "checkpoint.tidy")
+    run = _run_in(target)
+    if run is None:
+        return 0
+    for older in (_beside(target, word) for word in _OLDER):
+        if _run_in(older) == run:
+            _remove(older)
+    return target.stat().st_size
 
 
 def _beside(target: Path, word: str) -> Path:

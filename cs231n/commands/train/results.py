@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import numpy as np
 
 from cs231n import vis_utils
 from cs231n.augment import mirrored_scores
-from cs231n.classifiers import Network
+from cs231n.commands import evaluation, report
+from cs231n.commands.first_layer import first_filters
 from cs231n.commands.surroundings import tell
 from cs231n.commands.train.build import data_name
-from cs231n.commands.train.run_folder import write_json
+from cs231n.commands.train.run_folder import CHECKPOINT, CONFIGURATION, write_json
+from cs231n.data.load import holds_cifar
 from cs231n.files import storage
 from cs231n.solver import Solver
+from cs231n.training import checkpoint
 
 __all__ = ["write"]
-
-_MOST_FILTERS = 1024  # that are drawn: more could not be told apart
 
 
 def write(
@@ -54,11 +56,15 @@ def write(
     files.write("results", "results.json", write_json, results)
     results.update(_test_results(options, solver, data))
     files.write("results", "results.json", write_json, results)
+    files.write("evaluation", evaluation.FILE, _write_evaluation, options, solver, data)
     _draw(files, f"{options.model} on {data_name(options)}", solver)
-    files.places["configuration"] = folder / "config.json"
+    files.try_to("report", report.FILE, lambda path: report.write(folder))
+    files.places["configuration"] = folder / CONFIGURATION
     print("\n".join(_summary(solver, results)))
     for what, path in files.places.items():
         print(f"{what:<16} {path}")
+    if results["iterations"] >= solver.num_epochs * solver.iterations_per_epoch:
+        _keep_what_is_needed(folder, solver.num_epochs)
     files.raise_first_error()
 
 
@@ -86,11 +92,19 @@ class _Files:
 
     def draw(self, what: str, name: str, draw: Callable[..., Any], *arguments: Any) -> None:
         """Call a function that draws a figure, and write it; say so where that cannot be done."""
+        self.try_to(
+            f"picture of the {what}",
+            name,
+            lambda path: storage.write_figure(path, draw(*arguments)),
+        )
+
+    def try_to(self, what: str, name: str, make: Callable[[Path], object]) -> None:
+        """Call a function that makes something to look at; say so where that cannot be done."""
         try:
-            storage.write_figure(self._folder / name, draw(*arguments))
-            self.places[what] = self._folder / name
+            make(self._folder / name)
+            self.places[what.removeprefix("picture of the ")] = self._folder / name
         except Exception as error:  # of any kind: no picture is worth a run
-            tell(f"cs231n train: there is no picture of the {what} ({error!r})")
+            tell(f"cs231n train: there is no {what} ({error!r})")
 
     def raise_first_error(self) -> None:
         """Raise the first error of writing, if there was one."""
@@ -122,6 +136,37 @@ def _test_results(
     return found
 
 
+def _write_evaluation(
+    path: Path, options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
+) -> None:
+    """Write what the network gets right and wrong on the test or, without any, validation images.
+
+    No pictures of CIFAR are kept, for their owners are unknown.
+    """
+    part, word = ("test", "test") if len(data["X_test"]) else ("val", "validation")
+    found = evaluation.evaluated(
+        solver.model,
+        data[f"X_{part}"],
+        data[f"y_{part}"],
+        f"{word} images of {data_name(options)}",
+        normalized=True,
+        with_pictures=not holds_cifar(options.data),
+    )
+    evaluation.write(path, found)
+
+
+def _keep_what_is_needed(folder: Path, epochs: int) -> None:
+    """Remove what a run that is at its end needs no more, and say what is left and what for."""
+    left = checkpoint.tidy(folder / CHECKPOINT)
+    if left:
+        size = left + sum(path.stat().st_size for path in folder.glob("best_model.npz"))
+        longer = shlex.join(["train", "--resume", str(folder), "--epochs", str(2 * epochs)])
+        print(
+            f"kept {size / 1e6:.1f} MB: best_model.npz to predict with, checkpoint.npz to go on"
+            f" from (python -m cs231n {longer})"
+        )
+
+
 def _summary(solver: Solver, results: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that tell how the run ended."""
     done = results["iterations"]
@@ -151,18 +196,9 @@ def _test_text(results: dict[str, Any], name: str) -> str:
 def _draw(files: _Files, title: str, solver: Solver) -> None:
     """Draw the training curves and, where they can be seen, the filters."""
     files.draw("training curves", "training_curves.png", vis_utils.plot_history, solver, title)
-    filters = _first_filters(solver.model)
+    filters = first_filters(solver.model)
     if filters is not None:
         files.draw("filters", "filters.png", vis_utils.plot_filters, filters)
-
-
-def _first_filters(model: Network) -> np.ndarray | None:
-    """Return the first layer's weights as images, or None where they are none to be seen."""
-    w = model.params["W1"]
-    if w.ndim == 2 and model.inputs is not None and len(w) == math.prod(model.inputs.image_shape):
-        w = w[:, :_MOST_FILTERS].T.reshape(-1, *model.inputs.image_shape)
-    can_be_seen = w.ndim == 4 and w.shape[1] in (1, 3) and w[0, 0].size > 1
-    return w[:_MOST_FILTERS] if can_be_seen and np.isfinite(w).all() else None
 
 
 def _write_history(path: Path, solver: Solver) -> None:

@@ -24,17 +24,21 @@ from cs231n.measuring.machine import describe
 
 __all__ = [
     "CHECKPOINT",
+    "CONFIGURATION",
     "claimed",
     "place_for_results",
     "read_configuration",
+    "read_machine",
     "read_options",
+    "words",
     "write_configuration",
     "write_json",
 ]
 
 CHECKPOINT = "checkpoint.npz"
-_CONFIGURATION = "config.json"
+CONFIGURATION = "config.json"
 _LOCK = "run.lock"
+_MOST_MACHINE = 500  # characters of a line about the machine
 _NOT_STORED = ("command", "resume", "output", "given")
 
 
@@ -157,7 +161,7 @@ def write_configuration(folder: Path, options: argparse.Namespace) -> None:
         for name, value in vars(options).items()
         if name not in _NOT_STORED
     }
-    write_json(folder / _CONFIGURATION, {"options": chosen, **describe()})
+    write_json(folder / CONFIGURATION, {"options": chosen, **describe()})
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -232,17 +236,53 @@ def read_configuration(folder: Path) -> argparse.Namespace:
     found = argparse.Namespace(**{name: action.default for name, action in known.items()})
     for name in stored.keys() - set(_NOT_STORED):
         if name not in known:
-            raise ValueError(f"{folder / _CONFIGURATION}: there is no option {name[:80]!r}")
-        where = f"{folder / _CONFIGURATION}: {name}"
+            raise ValueError(f"{folder / CONFIGURATION}: there is no option {name[:80]!r}")
+        where = f"{folder / CONFIGURATION}: {name}"
         setattr(found, name, stored_value(where, known[name], stored[name]))
     return found
 
 
+def words(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the words of a command line that give these options, but for places of runs."""
+    for name, action in actions().items():
+        value = getattr(options, name, action.default)
+        if name in _NOT_STORED or value == action.default or value is None:
+            continue
+        if action.nargs == "+":
+            yield flag(name)
+            yield from map(str, value)
+        elif action.nargs == 0:
+            yield flag(name)
+        elif str(value).startswith("-"):  # which else would be another option
+            yield f"{flag(name)}={value}"
+        else:
+            yield from (flag(name), str(value))
+
+
+def read_machine(folder: Path) -> dict[str, str]:
+    """Return what a run was made on: machine, system, versions."""
+    content = _content(folder)
+    return {
+        name: value
+        for name, value in content.items()
+        if name != "options" and isinstance(value, str) and len(value) <= _MOST_MACHINE
+    }
+
+
 def _stored(folder: Path) -> dict[str, Any]:
     """Return the options in the configuration of an earlier run, as they stand there."""
-    path = folder / _CONFIGURATION
+    content = _content(folder)
+    try:
+        return dict(content["options"].items())
+    except (KeyError, AttributeError) as error:
+        raise _damaged_error(folder / CONFIGURATION, error) from error
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """Return the configuration of an earlier run."""
+    path = folder / CONFIGURATION
     if os.path.lexists(folder) and not os.path.isdir(folder):
-        beside = (folder.parent / _CONFIGURATION).is_file()
+        beside = (folder.parent / CONFIGURATION).is_file()
         hint = f", perhaps {folder.parent}" if beside else ""
         raise NotADirectoryError(f"{folder} is a file; expected the folder of a run{hint}")
     try:
@@ -250,6 +290,11 @@ def _stored(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} is no run folder: there is no {path}") from None
     try:
-        return dict(json.loads(text)["options"].items())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); expected what train wrote") from error
+        return dict(json.loads(text).items())
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged_error(path, error) from error
+
+
+def _damaged_error(path: Path, error: Exception) -> ValueError:
+    """Return the error for a configuration that is none."""
+    return ValueError(f"{path} is damaged ({error!r}); expected what train wrote")

@@ -63,9 +63,9 @@ def write(
     print("\n".join(_summary(solver, results)))
     for what, path in files.places.items():
         print(f"{what:<16} {path}")
+    files.raise_first_error()
     if results["iterations"] >= solver.num_epochs * solver.iterations_per_epoch:
         _keep_what_is_needed(folder, solver.num_epochs)
-    files.raise_first_error()
 
 
 class _Files:

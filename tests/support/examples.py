@@ -23,6 +23,7 @@ from cs231n import fast_layers
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet
 from cs231n.data.normalization import Normalization
+from cs231n.data_utils import data_from_arrays
 from cs231n.solver import Solver
 
 Arguments = dict[str, Any]
@@ -38,13 +39,14 @@ INTERNAL = {
     "data.idx": "read by get_MNIST_data, which checks",
     "data.download.fetch_": "called by the downloads, which check",
     "data.download.is_complete": "as fetch_archive",
-    "data.load.holds_cifar10": "called by the command line",
+    "data.load.holds_": "called by the command line",
     "data.mat": "read by get_SVHN_data, which checks",
     "data.sets.find_": "called by the loaders",
     "data.sets.limited": "called by load_data",
     "data.sets.read_svhn": "called by get_SVHN_data",
     "data.cifar10.": "names and places of files, for the loaders",
     "commands.": "the command line checks its own arguments",
+    "kernels.advice": "called where the kernels are missing",
     "kernels.backend.kernels_for": "called by the fast layers",
     "kernels.fast_optim": "called by the Solver with arrays of its own",
     "data.glyphs": "drawn by get_builtin_data, which checks",
@@ -62,7 +64,12 @@ INTERNAL = {
     "image_utils.image_from_url": "needs a server, tested in test_download",
     "checking.rel_error": "any numbers, as notebooks call it",
     "classifiers.architecture": "called by ConvNet",
+    "classifiers.blank": "called by load_model",
+    "classifiers.description": "called by load_model and Network.save",
+    "classifiers.inputs": "called by Network.predict",
+    "classifiers.network.Network.take": "called by load_model",
     "classifiers.summary": "called by Network",
+    "core.specs": "called by the layers, which check",
     "core.contract": "what the layers are decorated with",
     "files.lock": "called by checkpoint",
     "measuring": "used by commands, notebooks and benchmarks",
@@ -81,6 +88,7 @@ INTERNAL = {
     "net_visualization_pytorch": "of PyTorch tensors, tested in its own file",
     "optim.find": "called by the Solver",
     "training.arguments": "called by the Solver",
+    "training.checkpoint.tidy": "called by the command line",
     "training.checkpoint.take_over": "called by the Solver",
     "training.generators": "called by the Solver",
     "training.signals": "used by the Solver",
@@ -232,6 +240,11 @@ def net(**more: Any) -> Arguments:
     return {"reg": 0.1, "dtype": np.float32, **more}
 
 
+def prediction() -> Arguments:
+    """Return a network and normalised images for it."""
+    return images("images", shape=(2, 3, 6, 4), self=small_convnet(), normalized=True)
+
+
 WINDOW = {"field_height": 3, "field_width": 2, "padding": 1, "stride": 2}
 PATH = "no/such/place/x"
 
@@ -284,7 +297,14 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "classifiers.network.Network.loss": lambda: images(
         "X", shape=(2, 3, 6, 4), self=small_convnet(), y=np.array([0, 2])
     ),
+    "classifiers.network.Network.predict": prediction,
+    "classifiers.network.Network.predict_proba": prediction,
+    "classifiers.network.Network.remember": lambda: {
+        "self": FullyConnectedNet([4], input_dim=12, num_classes=2, seed=3),
+        "data": data_from_arrays(rng().uniform(0, 255, (6, 2, 2, 3)), np.arange(6) % 2, seed=3),
+    },
     "classifiers.network.Network.save": lambda: {"self": small_convnet(), "fname": PATH},
+    "classifiers.stored.load_model": lambda: {"path": PATH, "statistics": "file"},
     "data.cifar10_batches.cifar10_mean_image": lambda: {"num_training": 2, "cifar10_dir": PATH},
     "data.cifar10_batches.get_CIFAR10_data": lambda: {
         "num_training": 2, "num_validation": 1, "num_test": 1, "dtype": np.float32,

@@ -10,8 +10,8 @@ import secrets
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -19,22 +19,20 @@ import numpy as np
 from cs231n import optim
 from cs231n.core import checks
 from cs231n.data.dataset import Dataset
-from cs231n.files import storage
 from cs231n.files.lock import Lock, LostFolderError
 from cs231n.kernels import fast_optim, workspace
 from cs231n.schedules import Schedule
-from cs231n.training import arguments, checkpoint, generators
+from cs231n.training import arguments, checkpoint, generators, inputs, progress_bar
 from cs231n.training.arguments import SPLITS
-from cs231n.training.bar import Bar
+from cs231n.training.callback import Callbacks
 from cs231n.training.signals import Signals
-from cs231n.training.state import RunState, check_model
+from cs231n.training.state import TASKS, RunState, check_model
 
 __all__ = ["DivergedError", "Solver"]
 
 T = TypeVar("T")
 
 _PROCESS = secrets.token_hex(8)
-_LOOKED_AT = 1 << 31  # bytes of images that are looked through at the start
 _DIVERGENCE = ("warn", "raise", "stop")
 
 
@@ -128,6 +126,11 @@ class Solver:
         What to do at a loss that is NaN or infinite.  Its step is never made.  'warn' says so once
         and goes on, as the course's Solver does; 'raise' raises a `DivergedError`; 'stop' says so
         and ends the training.
+    callbacks : sequence of objects
+        What is called while training goes on, such as those of `cs231n.callbacks`: objects with
+        some of the methods ``on_train_begin``, ``on_step_end``, ``on_epoch_end`` and
+        ``on_train_end``, each of which gets the Solver.  An error in one is told with its name, and
+        training goes on without it.
 
     Attributes
     ----------
@@ -135,6 +138,9 @@ class Solver:
         Loss of each iteration.
     train_acc_history, val_acc_history : list of float
         Accuracies after the first iteration and at the end of each epoch.
+    val_loss_history : list of float
+        Mean cross-entropy of the softmax of the scores of the same validation samples, without
+        regularisation or label smoothing; nan where labels are no classes.
     accuracy_iterations : list of int
         How many iterations had been made when each of these was measured.
     last_val_acc : float
@@ -152,6 +158,13 @@ class Solver:
     on_check : callable or None
         Called with the Solver each time the accuracies were measured, after the checkpoint if one
         was due; an exception in it ends the training.
+    learning_rate : float
+        Rate of the last step (of the first parameter, should they have several); nan before.
+    gradient_norm : float
+        Norm of all gradients of the last step together, before they were clipped; measured where a
+        callback has ``needs_gradient_norm``, else nan.
+    stopped : str
+        Why training was stopped by `stop`, '' if it was not.
     state : cs231n.training.state.RunState
         All that changes while the run goes on, the attributes above among it.
 
@@ -180,6 +193,9 @@ class Solver:
     loss_history = _Kept[list[float]]()
     train_acc_history = _Kept[list[float]]()
     val_acc_history = _Kept[list[float]]()
+    val_loss_history = _Kept[list[float]]()
+    learning_rate = _Kept[float]()
+    gradient_norm = _Kept[float]()
     accuracy_iterations = _Kept[list[int]]()
     best_val_acc = _Kept[float]()
     best_params = _Kept[dict[str, np.ndarray]]()
@@ -209,46 +225,48 @@ class Solver:
         clip_norm: float | None = None,
         checkpoint_every: int | None = None,
         on_divergence: str = "warn",
+        callbacks: Sequence[Any] = (),
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
         checks.attributes("Solver", "model", model, "params", "loss")
         self.model = model
-        self.X_train, self.y_train, self.X_val, self.y_val = _checked_data(data)
+        self.X_train, self.y_train, self.X_val, self.y_val = inputs.checked_data(data)
         classes = getattr(model, "num_classes", None)
         if classes is not None:
-            _check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
+            inputs.check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
         if isinstance(data, Dataset) and hasattr(model, "remember"):
             model.remember(data)
         self.update_rule, self._rule = update_rule, optim.find("Solver", update_rule)
         self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
         if isinstance(self._rule, str):
-            _check_hyperparameters(self._rule, self.optim_config)
+            inputs.check_hyperparameters(self._rule, self.optim_config)
         self.lr_decay = checks.number("Solver", "lr_decay", lr_decay, low=0)
         self.batch_size = checks.integer("Solver", "batch_size", batch_size, least=1)
         self.num_epochs = checks.integer("Solver", "num_epochs", num_epochs, least=0)
-        self.num_train_samples = _count("num_train_samples", num_train_samples)
-        self.num_val_samples = _count("num_val_samples", num_val_samples)
-        self.checkpoint_name = _checked_name(checkpoint_name)
-        self.print_every = _checked_interval(print_every)
+        self.num_train_samples = inputs.count_or_none("num_train_samples", num_train_samples)
+        self.num_val_samples = inputs.count_or_none("num_val_samples", num_val_samples)
+        self.checkpoint_name = inputs.checked_name(checkpoint_name)
+        self.print_every = inputs.checked_interval(print_every)
         self.verbose = checks.flag("Solver", "verbose", verbose)
         self.replace = checks.flag("Solver", "replace", replace)
         self.progress = checks.optional_flag("Solver", "progress", progress)
         checks.generator("Solver", rng)
         self._own_rng = rng  # NumPy's global generator is a module, which cannot be copied
-        self.augment = _checked_function("augment", augment)
-        self.schedule = _checked_function("schedule", schedule)
+        self.augment = inputs.checked_function("augment", augment)
+        self.schedule = inputs.checked_function("schedule", schedule)
         self.weight_decay = checks.number("Solver", "weight_decay", weight_decay, low=0)
-        self.clip_norm = None if clip_norm is None else _positive("clip_norm", clip_norm)
-        self.checkpoint_every = _count("checkpoint_every", checkpoint_every)
+        self.clip_norm = None if clip_norm is None else inputs.positive("clip_norm", clip_norm)
+        self.checkpoint_every = inputs.count_or_none("checkpoint_every", checkpoint_every)
         self.on_divergence = checks.choice("Solver", "on_divergence", on_divergence, _DIVERGENCE)
+        self._callbacks = Callbacks(callbacks, self._tell)
         self._check_rate()
         self._reset()
 
     def _check_rate(self) -> None:
         """See to it that there is a learning rate where schedule and weight decay multiply it."""
         if self.schedule is not None:
-            _factor(self.schedule, 0.0)  # a wrong one fails here
+            inputs.schedule_factor(self.schedule, 0.0)  # a wrong one fails here
         elif not self.weight_decay:
             return
         if isinstance(self._rule, str):
@@ -272,11 +290,12 @@ class Solver:
         self._drawn_from: generators.Sources | None = None  # as found when training started
         self._warned: set[str] = set()  # of what the user was told already
         self._classes = 0  # for which the model last gave scores
+        self._scored_loss = math.nan  # of these scores
         self._saved: tuple[int, ...] = ()  # the moment of the last checkpoint
         self._at_interrupt = (0, math.nan)  # iterations, and the validation accuracy after these
         self._clock = 0.0  # when the seconds were last added up
         self._told_lost = False
-        self._bar: Bar | None = None
+        self._bar: Any = None
         self._lock: Lock | None = None  # on the name of the checkpoint, during `train`
         self._trouble = ""  # what was last said about checkpoints that cannot be written
         self.on_check: Callable[[Solver], object] | None = None
@@ -302,7 +321,8 @@ class Solver:
         **changes
             Arguments of the Solver that may differ (`num_epochs`, `print_every`, `verbose`,
             `progress`, `checkpoint_name`, `checkpoint_every`), functions that the run was given
-            (a file holds none, so they must be given again), and `rng`, whose state is set.
+            (a file holds none, so they must be given again), `callbacks`, which get the state that
+            those of their class had, and `rng`, whose state is set.
 
         Returns
         -------
@@ -336,8 +356,11 @@ class Solver:
         arguments.compare(self._configuration(sources), tree["configuration"])
         check_model(tree, self.model)
         state = RunState.from_tree(tree, self.iterations_per_epoch, len(self.X_train))
+        self._callbacks.set_states(tree.get("callbacks", []))
         generators.set_states(sources, tree["generators"])
         self.state, self._resumed = state, True
+        if self.num_epochs > tree["configuration"]["arguments"].get("num_epochs", 0):
+            self.state.stop = ""  # more is wanted than the run that was stopped was to make
         self.model.params = {name: tree["params"][name] for name in self.model.params}
         _put_statistics(self.model, tree["bn_params"])
 
@@ -364,6 +387,7 @@ class Solver:
             "params": dict(self.model.params),
             "bn_params": list(getattr(self.model, "bn_params", [])),
             "generators": generators.states(sources),
+            "callbacks": self._callbacks.states(),
         }
 
     def _configuration(self, sources: generators.Sources) -> dict[str, Any]:
@@ -378,6 +402,17 @@ class Solver:
         if isinstance(self.update_rule, str) and callable(self._rule):
             found["rule"] = arguments.name_of(self._rule)
         return found
+
+    def __repr__(self) -> str:
+        """Say what is trained on what, and how far it has come."""
+        rule = self._rule if isinstance(self._rule, str) else arguments.name_of(self._rule)
+        best = f", best val_acc {self.best_val_acc:.4f}" if self.val_acc_history else ""
+        data = f"{len(self.X_train)} samples {self.X_train.shape[1:]}"
+        return (
+            f"Solver({type(self.model).__name__} on {data},"
+            f" {rule}, batch size {self.batch_size}, epoch {self.epoch} of {self.num_epochs},"
+            f" {len(self.loss_history)} iterations{best})"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs, NumPy's global generator as it is now included."""
@@ -404,6 +439,16 @@ class Solver:
     def train_seconds(self) -> float:
         """Time spent in `train`, in seconds, also before the run was resumed."""
         return self.state.seconds
+
+    @property
+    def stopped(self) -> str:
+        """Why training was stopped by `stop`, '' if it was not."""
+        return self.state.stop
+
+    @property
+    def callbacks(self) -> tuple[Any, ...]:
+        """What is called while training goes on."""
+        return tuple(self._callbacks.given)
 
     @property
     def last_val_acc(self) -> float:
@@ -479,11 +524,13 @@ class Solver:
         """Train, and put the best parameters into the model whatever happens."""
         if not self._resumed:
             self.state.iteration, self.state.pending = 0, []
+            self.state.called, self.state.stop = 0, ""
             self.state.order = self.state.order[:0]  # an interrupted epoch is not continued
         self._resumed = False
         self._drawn_from = self._sources()
         self._warned.discard("divergence")
         try:
+            self._callbacks.begin(self)
             self._loop()
         except DivergedError as error:
             if self.on_divergence != "stop":
@@ -496,28 +543,109 @@ class Solver:
         finally:
             with self._signals.held:
                 self._keep_best()
+            self._add_seconds()
+            self._callbacks.end(self)
 
     def _loop(self) -> None:
         """Make the iterations; what an interrupted run has left of its last one comes first."""
         if self.state.pending:
             self._end_iteration()
         for t in self._iterations():
+            if self.state.stop:
+                break
             self._step()
             if self.print_every > 0 and t % self.print_every == 0:
                 self._print(
                     f"(Iteration {t + 1} / {self._num_iterations}) loss: {self.loss_history[-1]:f}"
                 )
             self._end_iteration()
+        if self.state.stop and self.loss_history:
+            self._end_early()
+
+    def stop(self, reason: str = "stop was called") -> None:
+        """End the training after the step that is under way; callbacks may call this.
+
+        What is due after the step is done first, a checkpoint is written, and the model gets the
+        best parameters, as at the end of a whole training.
+
+        Parameters
+        ----------
+        reason : str
+            Printed, and kept in `stopped`.
+        """
+        self.state.stop = str(reason) or "stop was called"
+
+    def _end_early(self) -> None:
+        """Keep what a training that was stopped has come to."""
+        self._print(f"Stopped after iteration {len(self.loss_history)}: {self.state.stop}")
+        if self.checkpoint_name is not None and self._saved != self._now():
+            self._save_checkpoint()
+        if self.accuracy_iterations[-1:] != [len(self.loss_history)]:
+            self._measure_now("stopped")
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Let what is measured in the block leave draws and running statistics as they were.
+
+        Yields
+        ------
+        None
+        """
+        before = self._moment()
+        try:
+            yield
+        finally:
+            with self._signals.held:
+                self._take_back(before)
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM wait in the block, which should be short, for callbacks.
+
+        Yields
+        ------
+        None
+        """
+        with self._signals.held:
+            yield
+
+    def _call_back(self, task: str) -> None:
+        """Call the callbacks that were not called yet, and count the task as done."""
+        if task not in self.state.pending:
+            return
+        self._add_seconds()
+        hook = {"step end": "on_step_end", "epoch end": "on_epoch_end"}[task]
+        for index in range(self.state.called, len(self._callbacks.given)):
+            self._callbacks.call(index, hook, self, count=True)
+        with self._signals.held:
+            self._done(task)
+
+    def count_callback(self, index: int) -> None:
+        """Count the callback of this index as called, for `cs231n.training.callback`.
+
+        Parameters
+        ----------
+        index : int
+        """
+        with self._signals.held:
+            self.state.called = index + 1
+
+    def _done(self, task: str) -> None:
+        """Take a task off those that are pending."""
+        self.state.pending = [one for one in self.state.pending if one != task]
+        self.state.called = 0
 
     def _end_iteration(self) -> None:
         """Do what is due after an update: count the epoch, check, and write a checkpoint."""
         if "epoch" in self.state.pending:
             with self._signals.held:
                 self._end_epoch()
-                self.state.pending = [task for task in self.state.pending if task != "epoch"]
+                self._done("epoch")
         is_check = "check" in self.state.pending
         if is_check:
             self._check()
+        self._call_back("step end")
+        self._call_back("epoch end")
         if self._checkpoint_is_due():
             self._save_checkpoint()
         if is_check and self.on_check is not None:
@@ -537,7 +665,7 @@ class Solver:
         except Exception as error:
             self._tell(f"Solver: the accuracy at the interrupt cannot be measured ({error})")
 
-    def _measure_now(self) -> None:
+    def _measure_now(self, what: str = "interrupted") -> None:
         """Measure the validation accuracy between two checks; nothing but the best may change."""
         before, best = self._moment(), self.best_val_acc
         try:
@@ -550,13 +678,14 @@ class Solver:
         self._at_interrupt = len(self.loss_history), val_acc
         if self.verbose:
             self._tell(
-                f"Solver: interrupted after iteration {len(self.loss_history)} with val_acc"
+                f"Solver: {what} after iteration {len(self.loss_history)} with val_acc"
                 f" {val_acc:f}; the best before was {best:f}"
             )
 
     def _now(self) -> tuple[int, ...]:
         """Return what tells a moment of the run from others."""
-        return len(self.loss_history), self.state.iteration, len(self.state.pending)
+        state = self.state
+        return len(self.loss_history), state.iteration, len(state.pending), state.called
 
     def _moment(self) -> _Moment:
         """Return what a step or a check changes before it is done."""
@@ -580,22 +709,39 @@ class Solver:
     def _iterations(self) -> Iterator[int]:
         """Count the iterations, drawing a progress bar where one is wanted."""
         first, last = self.state.iteration, self._num_iterations
-        wanted = self.verbose and _is_terminal(sys.stderr) if self.progress is None else None
-        if not (self.progress if wanted is None else wanted):
+        wanted = self.progress
+        if wanted is None:
+            wanted = self.verbose and progress_bar.is_useful()
+        if not wanted:
             yield from range(first, last)
             return
-        with Bar(total=last, initial=first, unit="it") as self._bar:
+        with progress_bar.new(total=last, initial=first, unit="it") as self._bar:
             try:
                 for t in range(first, last):
                     yield t
-                    loss = self.loss_history[-1]
-                    self._bar.set_postfix(epoch=self.epoch, loss=loss, refresh=False)
+                    self._bar.set_postfix(**self._told_by_bar(), refresh=False)
                     self._bar.update()
             finally:
                 self._bar = None
 
+    def _told_by_bar(self) -> dict[str, Any]:
+        """Return what stands behind the progress bar."""
+        told = {"epoch": self.epoch, "loss": self.loss_history[-1]}
+        if self.val_acc_history:
+            told.update(val_loss=self.val_loss_history[-1], val_acc=self.val_acc_history[-1])
+        return told
+
+    def print_line(self, line: str) -> None:
+        """Print a line to standard output, clear of the progress bar, for callbacks.
+
+        Parameters
+        ----------
+        line : str
+        """
+        self._write(line, sys.stdout)
+
     def _print(self, line: str) -> None:
-        """Print a line to standard output, clear of the progress bar."""
+        """Print a line of the log."""
         if self.verbose:
             self._write(line, sys.stdout)
 
@@ -608,7 +754,7 @@ class Solver:
         if self._bar is None:
             print(line, file=stream)
         else:
-            Bar.write(line, file=stream)
+            self._bar.write(line, file=stream)
 
     def _warn(self, subject: str, text: str, category: type[Warning] = UserWarning) -> None:
         """Warn of something, once."""
@@ -636,6 +782,18 @@ class Solver:
             f" rng=np.random.default_rng({seed})",
         )
 
+    def step(self) -> None:
+        """Make one update of the parameters from one minibatch, and nothing else.
+
+        For loops of one's own: nothing is checked, printed, counted as an epoch or kept as best.
+
+        Raises
+        ------
+        DivergedError
+            If the loss becomes NaN or infinite and `on_divergence` is not 'warn'.
+        """
+        self._step()
+
     def _step(self) -> None:
         """Make one update of the parameters from one minibatch, or none at all."""
         self._schedule_rate()
@@ -643,8 +801,12 @@ class Solver:
         try:
             loss, grads, l2 = self._loss(*self._minibatch())
             is_finite = self._is_finite(loss)
-            _require_gradients(grads, self.model.params)
+            inputs.require_gradients(grads, self.model.params)
+            rate, norm = self._rate(), self._norm(grads, l2)
+            if is_finite and self.clip_norm is not None:
+                grads = optim.clip_gradients(grads, self.clip_norm)
             with self._signals.held:
+                self.learning_rate, self.gradient_norm = rate, norm
                 if is_finite:
                     self._update(grads, l2)
                 else:  # what the numbers would spoil stays as it was
@@ -657,12 +819,30 @@ class Solver:
                     self._take_back(before)
             raise
 
+    def _rate(self) -> float:
+        """Return the learning rate of this step, nan where a rule of the user's has none."""
+        default = (
+            optim.DEFAULTS[self._rule]["learning_rate"] if isinstance(self._rule, str) else None
+        )
+        rates = [config.get("learning_rate", default) for config in self.optim_configs.values()]
+        return float(rates[0]) if rates and rates[0] is not None else math.nan
+
+    def _norm(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> float:
+        """Return the norm of all gradients with their L2 terms, where a callback wants it."""
+        if not self._callbacks.need_gradient_norm:
+            return math.nan
+        squares = (
+            inputs.square_with_l2(grads[name], l2.get(name, 0.0), w)
+            for name, w in self.model.params.items()
+        )
+        return math.sqrt(max(sum(squares), 0.0))
+
     def _minibatch(self) -> tuple[np.ndarray, np.ndarray]:
         """Draw a minibatch, and change its images as the user wants."""
         batch = self._next_batch()
         X, y = _take(self.X_train, batch), self.y_train[batch]
         if self.augment is not None:
-            X = _checked_images(self.augment, self.augment(X), X)
+            X = inputs.checked_images(self.augment, self.augment(X), X)
         return X, y
 
     def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:
@@ -687,8 +867,14 @@ class Solver:
         self.loss_history.append(loss)
         self.state.iteration += 1
         epoch_end = self.state.iteration % self.iterations_per_epoch == 0
-        due = {"epoch": epoch_end, "check": epoch_end or self.state.iteration == 1}
-        self.state.pending = [task for task, is_due in due.items() if is_due]
+        watched = bool(self._callbacks.given)
+        due = {
+            "epoch": epoch_end,
+            "check": epoch_end or self.state.iteration == 1,
+            "step end": watched,
+            "epoch end": watched and epoch_end,
+        }
+        self.state.pending, self.state.called = [task for task in TASKS if due[task]], 0
 
     def _schedule_rate(self) -> None:
         """Give all parameters the learning rate that the schedule has for this iteration."""
@@ -696,7 +882,7 @@ class Solver:
             return
         progress = min(self.state.iteration / max(self._num_iterations, 1), 1.0)
         rate = self.optim_config["learning_rate"] * self.lr_decay**self.epoch
-        rate *= _factor(self.schedule, progress)
+        rate *= inputs.schedule_factor(self.schedule, progress)
         for config in self.optim_configs.values():
             config["learning_rate"] = rate
 
@@ -706,7 +892,7 @@ class Solver:
         """Return loss and gradients, and the strengths of the L2 terms that these leave out."""
         if self.clip_norm is not None:  # the norm is that of the whole gradient
             loss, grads = self.model.loss(X, y)
-            return loss, optim.clip_gradients(grads, self.clip_norm), {}
+            return loss, grads, {}
         if _can_leave_l2(self.model.loss):
             loss, grads = self.model.loss(X, y, l2_gradient=False)
             return loss, grads, self.model.l2_strengths()
@@ -755,10 +941,11 @@ class Solver:
                 self.X_train, self.y_train, num_samples=self.num_train_samples
             )
             val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
+            val_loss = self._scored_loss
             if self.y_val.dtype.kind in "iu":  # of a model that says so only by its scores
-                _check_labels(y_val=self.y_val, classes=self._classes)
+                inputs.check_labels(y_val=self.y_val, classes=self._classes)
             with self._signals.held:
-                self._write_down(train_acc, val_acc)
+                self._write_down(train_acc, val_acc, val_loss)
                 made = True
         except BaseException:
             if not made:
@@ -766,13 +953,14 @@ class Solver:
                     self._take_back(before)
             raise
 
-    def _write_down(self, train_acc: float, val_acc: float) -> None:
+    def _write_down(self, train_acc: float, val_acc: float, val_loss: float) -> None:
         """Write measured accuracies down, and print them."""
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
+        self.val_loss_history.append(val_loss)
         self.accuracy_iterations.append(len(self.loss_history))
         self._keep_if_best(val_acc)
-        self.state.pending = []
+        self._done("check")
         self._print(
             f"(Epoch {self.epoch} / {self.num_epochs})"
             f" train acc: {train_acc:f}; val_acc: {val_acc:f}"
@@ -873,7 +1061,7 @@ class Solver:
         """
         where = "Solver.check_accuracy"
         X, y = checks.any_array(where, "X", X), checks.real_array(where, "y", y)
-        _check_labelled(where, X=X, y=y)
+        inputs.check_labelled(where, X=X, y=y)
         batch_size = checks.integer(where, "batch_size", batch_size, least=1)
         if num_samples is not None:
             num_samples = checks.integer(where, "num_samples", num_samples, least=1)
@@ -883,6 +1071,7 @@ class Solver:
         starts = range(0, len(X), batch_size)
         scores = [self.model.loss(X[start : start + batch_size]) for start in starts]
         self._classes = scores[0].shape[1]
+        self._scored_loss = inputs.cross_entropy(scores, y)
         predicted = np.concatenate([_predicted(batch) for batch in scores])
         return float(np.mean(predicted == y))
 
@@ -890,14 +1079,6 @@ class Solver:
 def _process() -> tuple[str, int]:
     """Return what tells this process from others, also from those that it forks."""
     return _PROCESS, os.getpid()
-
-
-def _is_terminal(stream: Any) -> bool:
-    """Tell whether a stream is a terminal; there may be none, or a closed or a strange one."""
-    try:
-        return bool(stream.isatty())
-    except (AttributeError, ValueError, OSError):
-        return False
 
 
 def _copied(param: Mapping[str, Any]) -> dict[str, Any]:
@@ -921,136 +1102,6 @@ def _refuse_unknown(unknown: Mapping[str, Any]) -> None:
         f"Solver: unrecognized arguments {checks.hints(unknown, known)}; expected some of"
         f" {', '.join(known)}"
     )
-
-
-def _checked_data(data: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Return X_train, y_train, X_val and y_val, which have as many labels as samples."""
-    checks.mapping("Solver", "data", data)
-    missing = [name for name in SPLITS if name not in data]
-    if missing:
-        raise ValueError(
-            f"Solver: data lacks {', '.join(missing)}; found {sorted(map(str, data))},"
-            f" expected {', '.join(SPLITS)}"
-        )
-    arrays = {name: checks.any_array("Solver", name, data[name]) for name in SPLITS}
-    for split in ("train", "val"):
-        _check_labelled("Solver", **{name: arrays[name] for name in (f"X_{split}", f"y_{split}")})
-        _check_finite(f"X_{split}", arrays[f"X_{split}"])
-    return list(arrays.values())
-
-
-def _check_labelled(where: str, **arrays: np.ndarray) -> None:
-    """Raise a ValueError unless the arrays, samples and labels, are as many, and at least one."""
-    (X_name, X), (y_name, y) = arrays.items()
-    if X.ndim == 0 or y.shape != X.shape[:1] or len(X) == 0:
-        raise ValueError(
-            f"{where}: {X_name} has shape {X.shape} and {y_name} {y.shape};"
-            f" expected (N, ...) and (N,) with N >= 1"
-        )
-
-
-def _check_finite(name: str, X: np.ndarray) -> None:
-    """Raise a ValueError for images with NaN or infinity; of a very large array, look at a part."""
-    if X.dtype.kind != "f" or X.size == 0:
-        return
-    samples = X if X.nbytes <= _LOOKED_AT else X[:: X.nbytes // _LOOKED_AT + 1]
-    with np.errstate(all="ignore"):
-        if np.isfinite(samples.sum()):  # the cheap question first
-            return
-    wrong = [i for i, sample in enumerate(samples) if not np.isfinite(sample).all()]
-    if wrong:
-        step = len(X) // len(samples)
-        raise ValueError(
-            f"Solver: {name} has NaN or infinity in {len(wrong)} of {len(samples)} samples, first"
-            f" in {name}[{wrong[0] * step}]; expected finite numbers"
-        )
-
-
-def _check_labels(classes: Any, **labels: np.ndarray) -> None:
-    """Raise an error that names the first label which is none of the classes."""
-    for name, y in labels.items():
-        if y.dtype.kind not in "iu":
-            raise TypeError(f"Solver: {name} has dtype {y.dtype}; expected integers, class labels")
-        wrong = np.flatnonzero((y < 0) | (y >= classes))
-        if len(wrong):
-            raise ValueError(
-                f"Solver: {name} has labels from {y.min()} to {y.max()}, such as"
-                f" {name}[{wrong[0]}] = {y[wrong[0]]}; expected 0 to {classes - 1}, for the model"
-                f" has scores for {classes} classes"
-            )
-
-
-def _checked_interval(print_every: Any) -> int:
-    """Return the iterations between printed losses, negative for none."""
-    number = checks.integer("Solver", "print_every", print_every, least=-checks.MOST)
-    if number == 0:
-        raise ValueError(
-            "Solver: print_every is 0; expected an integer >= 1, or a negative one for no losses"
-        )
-    return number
-
-
-def _checked_images(augment: Any, found: Any, X: np.ndarray) -> np.ndarray:
-    """Return what an augmentation made of images, which must be as many."""
-    name = getattr(augment, "__name__", None) or repr(augment)
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
-        kind = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else repr(found)
-        hint = " (is its return missing?)" if found is None else ""
-        raise TypeError(
-            f"Solver: the augmentation {name} returned {kind:.200}{hint}; expected an array of"
-            f" images, as it was given: {X.dtype} {X.shape}"
-        )
-    if found.shape[:1] != X.shape[:1]:
-        raise ValueError(
-            f"Solver: the augmentation {name} returned images {found.shape} for {X.shape};"
-            f" expected as many as it was given"
-        )
-    return found
-
-
-def _checked_name(checkpoint_name: Any) -> Any:
-    """Return the name of a checkpoint, or None for none."""
-    if checkpoint_name is not None:
-        storage.npz_path(checkpoint_name, "Solver", "checkpoint_name")
-    return checkpoint_name
-
-
-def _check_hyperparameters(rule: str, config: Mapping[str, Any]) -> None:
-    """Raise an error for hyperparameters that are wrong, or that no rule knows.
-
-    Those of other rules pass, so that one configuration may serve to compare rules.
-    """
-    known = {name for names in (*optim.DEFAULTS.values(), *optim.STATE.values()) for name in names}
-    unknown = [name for name in config if name not in known | {"t"}]
-    if unknown:
-        raise ValueError(
-            f"Solver: optim_config has {checks.hints(unknown, known)}, which no update rule knows;"
-            f" {rule} takes {', '.join(optim.DEFAULTS[rule])}"
-        )
-    optim.hyperparameters(rule, dict(config))
-    checks.number("Solver", "learning_rate", config.get("learning_rate", 0), low=0)
-
-
-def _checked_function(name: str, value: Any) -> Any:
-    """Return a function, or None for none."""
-    if value is None or callable(value):
-        return value
-    raise TypeError(f"Solver: {name} is {value!r}; expected a function or None")
-
-
-def _factor(schedule: Schedule, progress: float) -> float:
-    """Return the factor that a schedule puts on the learning rate."""
-    return checks.number("Solver", f"schedule({progress})", schedule(progress), low=0)
-
-
-def _require_gradients(grads: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Raise a ValueError where the model's loss gave no gradient of a parameter."""
-    missing = [name for name in params if name not in grads]
-    if missing:
-        raise ValueError(
-            f"Solver: model.loss gives gradients of {', '.join(map(str, grads)) or 'nothing'};"
-            f" expected those of {', '.join(missing)} too, for they are in model.params"
-        )
 
 
 def _weight_names(model: Any) -> Collection[str]:
@@ -1081,13 +1132,3 @@ def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:
     out = workspace.empty((len(batch), *X.shape[1:]), X.dtype)
     # "clip" lets NumPy write straight into out; the indices are in range.
     return np.take(X, batch, axis=0, out=out, mode="clip")
-
-
-def _positive(name: str, value: float) -> float:
-    """Return a positive number."""
-    return checks.number("Solver", name, value, low=0, low_open=True)
-
-
-def _count(name: str, value: int | None) -> int | None:
-    """Return a positive number, or None for the default."""
-    return None if value is None else checks.integer("Solver", name, value, least=1)

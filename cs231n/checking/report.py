@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 from cs231n.checking.rel_error import rel_error
+from cs231n.core.tables import html_table
 
 __all__ = ["Entry", "LayerReport", "is_fault", "summary", "unexplained"]
 
@@ -104,6 +106,20 @@ class LayerReport:
     def __str__(self) -> str:
         """Return the message."""
         return self.message
+
+    def _repr_html_(self) -> str:
+        """Return the findings as a table, for notebooks."""
+        head, *findings = self.message.split("\n  ")
+        begins = {f"{name}: error ": name for name in self.errors}
+        rows, notes = [], ""
+        for line in findings:
+            start = next((one for one in begins if line.startswith(one)), None)
+            if start is None:
+                notes += f"<li>{escape(line)}</li>"
+            else:
+                rows.append((begins[start], line.removeprefix(start)))
+        table = html_table(("gradient of", "error"), rows)
+        return f"<p><b>{escape(head)}</b></p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def is_fault(entry: Entry) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,46 @@ class Network:
             one sample; then the sums.
         """
         return summary.table(self._layers, self.params, self.input_shape, self.dtype)
+
+    def __repr__(self) -> str:
+        """Say what goes in and out, of which layers it is, and how large."""
+        layers = ", ".join(layer.stage.name for layer in self._layers)
+        size = sum(w.size for w in self.params.values())
+        return (
+            f"{type(self).__name__}({' x '.join(map(str, self.input_shape))} -> {self.num_classes}"
+            f" classes: {layers}; {size:,} parameters, {self.dtype})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table, for notebooks."""
+        table = summary.html(self._layers, self.params, self.input_shape, self.dtype)
+        return f"<p><b>{escape(type(self).__name__)}</b></p>{table}"
+
+    def activations(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute what each layer gives in test mode, for a look inside.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, d1, ..., dk)
+            Images, normalised as in training.
+
+        Returns
+        -------
+        activations : dict of str to ndarray of shape (N, ...)
+            In forward order, by names such as "2 relu"; the last are the scores.  No running
+            statistic changes, and nothing is drawn.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X does not have the shape or dtype that the network expects.
+        """
+        (X,) = checks.float_arrays(f"{self._name}.activations", X=X)
+        outputs = summary.outputs(self._layers, self.params, X.astype(self.dtype, copy=False))
+        return {
+            f"{number} {summary.layer_name(layer)}": out
+            for number, (layer, out) in enumerate(zip(self._layers, outputs), start=1)
+        }
 
     @property
     def num_classes(self) -> int:

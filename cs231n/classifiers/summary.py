@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cs231n.classifiers.layer import Layer  # pickled networks find it here, too
+from cs231n.core.tables import html_table
 
-__all__ = ["Layer", "table"]
+__all__ = ["Layer", "html", "layer_name", "outputs", "table"]
 
 _HEADINGS = ("layer", "output shape", "parameters", "multiply-adds", "memory")
 
@@ -49,34 +50,84 @@ def table(
     table : str
         A line for each layer and one of sums; multiply-adds and memory are for one sample.
     """
-    rows = list(_rows(layers, params, np.zeros((1, *input_shape), dtype)))
-    total = Row("total", (), *(sum(column) for column in list(zip(*rows))[2:]))
-    size = dtype.itemsize * total.parameters
-    lines = [_HEADINGS, *map(_cells, [Row("input", input_shape, 0, 0, 0), *rows, total])]
+    rows, note = _cells_of(layers, params, input_shape, dtype)
+    lines = [_HEADINGS, *rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [_line(cells, widths) for cells in lines]
     rule = "-" * len(text[0])
-    note = f"{dtype}, one sample; the parameters take {_bytes(size)}"
     return "\n".join([text[0], rule, *text[1:-1], rule, text[-1], note])
+
+
+def html(
+    layers: Sequence[Layer],
+    params: Mapping[str, np.ndarray],
+    input_shape: tuple[int, ...],
+    dtype: np.dtype,
+) -> str:
+    """Describe a network's layers in a table for a notebook; see `table`."""
+    rows, note = _cells_of(layers, params, input_shape, dtype)
+    return html_table(_HEADINGS, rows, note)
+
+
+def _cells_of(
+    layers: Sequence[Layer],
+    params: Mapping[str, np.ndarray],
+    input_shape: tuple[int, ...],
+    dtype: np.dtype,
+) -> tuple[list[tuple[str, ...]], str]:
+    """Return the cells of all rows, the last of them the sums, and a note."""
+    rows = list(_rows(layers, params, np.zeros((1, *input_shape), dtype)))
+    total = Row("total", (), *(sum(column) for column in list(zip(*rows))[2:]))
+    size = dtype.itemsize * total.parameters
+    cells = [_cells(row) for row in [Row("input", input_shape, 0, 0, 0), *rows, total]]
+    return cells, f"{dtype}, one sample; the parameters take {_bytes(size)}"
 
 
 def _rows(
     layers: Sequence[Layer], params: Mapping[str, np.ndarray], x: np.ndarray
 ) -> Iterator[Row]:
     """Yield a row for each layer, whose output's shape is found by running it on a sample."""
-    for layer in layers:
+    for layer, out in zip(layers, outputs(layers, params, x)):
         weights = {name: params[name] for name in layer.weights}
-        x, _ = layer.stage.forward(x, *weights.values(), *map(_test_option, layer.options))
         # Each weight meets each position of its layer's map once; an affine layer has one.
-        positions = math.prod(x.shape[2:])
+        positions = math.prod(out.shape[2:])
         used = [w.size for w, role in zip(weights.values(), layer.stage.weights) if role == "w"]
         yield Row(
-            " ".join([layer.stage.name, *weights]),
-            x.shape[1:],
+            layer_name(layer),
+            out.shape[1:],
             sum(w.size for w in weights.values()),
             sum(used) * positions,
-            x.nbytes,
+            out.nbytes,
         )
+
+
+def layer_name(layer: Layer) -> str:
+    """Return what a layer does, and the names of its weights."""
+    return " ".join([layer.stage.name, *layer.weights])
+
+
+def outputs(
+    layers: Sequence[Layer], params: Mapping[str, np.ndarray], x: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield what each layer gives in test mode; nothing is drawn, and no statistic changes.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In forward order.
+    params : mapping of str to ndarray
+        Their weights by name.
+    x : ndarray of shape (N, d1, ..., dk)
+        Samples.
+
+    Yields
+    ------
+    out : ndarray of shape (N, ...)
+    """
+    for layer in layers:
+        weights = [params[name] for name in layer.weights]
+        x, _ = layer.stage.forward(x, *weights, *map(_test_option, layer.options))
+        yield x
 
 
 def _test_option(option: Any) -> Any:

@@ -36,7 +36,7 @@ _FIXED = (
     *("num_val_samples", "replace", "augment", "schedule", "weight_decay", "clip_norm"),
 )
 _FREE = ("num_epochs", "print_every", "verbose", "checkpoint_every", "on_divergence")
-_NEW = ("checkpoint_name", "progress", "rng")  # not stored, or not under this name
+_NEW = ("checkpoint_name", "progress", "rng", "callbacks")  # not stored, or not under this name
 NAMES = (*_FIXED, *_FREE)
 _FORM = {
     **dict.fromkeys(("network", "data", "functions", "generators", "computed by"), dict),

@@ -15,10 +15,12 @@ from cs231n.core import checks
 from cs231n.optim import DEFAULTS, STATE
 from cs231n.training.arguments import check_form, shapes
 
-__all__ = ["RunState", "check_model", "identity", "new_identity"]
+__all__ = ["TASKS", "RunState", "check_model", "identity", "new_identity"]
 
 _WHERE = "Solver.resume"
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+TASKS = ("epoch", "check", "step end", "epoch end")  # after an update, in this order
+_MOST_TEXT = 10_000  # characters
 _FORM = {
     **dict.fromkeys(("params", "best_params", "optim_configs", "generators"), dict),
     **dict.fromkeys(("iteration", "epoch"), int),
@@ -55,10 +57,17 @@ class RunState:
     epoch : int
         Epochs done.
     pending : list of str
-        What is still to be done after the last update: 'epoch', to count one, and 'check'.
+        Which of the `TASKS` are still to be done after the last update: to count an epoch, to
+        check the accuracies, and to call the callbacks.
+    called : int
+        How many callbacks were called in the first of these, if it is one for callbacks.
+    stop : str
+        Why the run was stopped before its end, '' if it was not.
+    learning_rate, gradient_norm : float
+        Of the last step; nan if unknown.
     order : ndarray of int
         What is left of the epoch's order of the samples.
-    loss_history, train_acc_history, val_acc_history : list of float
+    loss_history, train_acc_history, val_acc_history, val_loss_history : list of float
     accuracy_iterations : list of int
         How many losses there were when each of the accuracies was measured.
     best_val_acc : float
@@ -74,10 +83,15 @@ class RunState:
     iteration: int = 0
     epoch: int = 0
     pending: list[str] = field(default_factory=list)
+    called: int = 0
+    stop: str = ""
+    learning_rate: float = math.nan
+    gradient_norm: float = math.nan
     order: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.intp))
     loss_history: list[float] = field(default_factory=list)
     train_acc_history: list[float] = field(default_factory=list)
     val_acc_history: list[float] = field(default_factory=list)
+    val_loss_history: list[float] = field(default_factory=list)
     accuracy_iterations: list[int] = field(default_factory=list)
     best_val_acc: float = -math.inf
     best_params: dict[str, np.ndarray] = field(default_factory=dict)
@@ -93,7 +107,7 @@ class RunState:
             With the histories as arrays.
         """
         found = dict(vars(self))
-        for name in _HISTORIES:
+        for name in (*_HISTORIES, "val_loss_history"):
             found[name] = np.array(found[name], dtype=float)
         found["accuracy_iterations"] = np.array(self.accuracy_iterations, dtype=np.int64)
         return found
@@ -130,6 +144,11 @@ class RunState:
             iteration=tree["iteration"],
             epoch=tree["epoch"],
             pending=_pending(tree.get("pending", [])),
+            called=checks.integer(_WHERE, "called", tree.get("called", 0), 0, 10**6),
+            stop=_text("stop", tree.get("stop", "")),
+            learning_rate=_float("learning_rate", tree.get("learning_rate", math.nan)),
+            gradient_norm=_float("gradient_norm", tree.get("gradient_norm", math.nan)),
+            val_loss_history=_val_losses(tree),
             accuracy_iterations=accuracy_iterations,
             seconds=checks.number(_WHERE, "seconds", seconds, 0, 1e12),
             **{name: tree[name] for name in ("optim_configs", "order", "best_params")},
@@ -164,9 +183,33 @@ def identity(tree: Mapping[str, Any]) -> str:
 
 def _pending(found: Any) -> list[str]:
     """Return what an interrupted iteration has left to do."""
-    if not isinstance(found, list) or found not in ([], ["epoch"], ["check"], ["epoch", "check"]):
-        raise ValueError(f"{_WHERE}: pending is {found!r:.40}; expected 'epoch', 'check' or both")
+    if not isinstance(found, list) or found != [task for task in TASKS if task in found]:
+        raise ValueError(f"{_WHERE}: pending is {found!r:.40}; expected some of {', '.join(TASKS)}")
     return list(found)
+
+
+def _text(name: str, found: Any) -> str:
+    """Return a text of a size that can be printed."""
+    if not isinstance(found, str) or len(found) > _MOST_TEXT:
+        raise ValueError(f"{_WHERE}: {name} is {found!r:.40}; expected a text")
+    return found
+
+
+def _float(name: str, found: Any) -> float:
+    """Return a number, which may be nan."""
+    if not isinstance(found, (int, float, np.floating)):
+        raise ValueError(f"{_WHERE}: {name} is {found!r:.40}; expected a number")
+    return float(found)
+
+
+def _val_losses(tree: Mapping[str, Any]) -> list[float]:
+    """Return the validation losses; older checkpoints have none, which is nan."""
+    count = len(tree["val_acc_history"])
+    found = tree.get("val_loss_history", np.full(count, math.nan))
+    is_array = isinstance(found, np.ndarray) and found.dtype == np.float64
+    if not is_array or found.shape != (count,):
+        raise ValueError(f"{_WHERE}: val_loss_history is no list of {count} numbers")
+    return [float(loss) for loss in found]
 
 
 def _measured(tree: Mapping[str, Any], per_epoch: int) -> list[int]:

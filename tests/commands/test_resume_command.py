@@ -251,3 +251,34 @@ def test_a_folder_that_vanishes_is_made_again_for_the_results(whole, tmp_path, c
     assert main([*RUN, "--output", str(folder)]) == 0
     assert "cannot be written" in capsys.readouterr().err
     assert numbers(folder) == numbers(whole)
+
+
+def test_callbacks_by_options_go_on_too(tmp_path, capsys):
+    given = ("--model", "two-layer", "--early-stopping", "1", "--csv-log", "--learning-rate", "0")
+    folder = str(tmp_path / "run")
+    assert main(["train", *SMALL, "--epochs", "9", *given, "--output", folder]) == 0
+    out = capsys.readouterr().out
+    assert "stopped after iteration 4 of 18 with validation accuracy" in out
+    assert "val_acc was not better than" in out
+    table = (tmp_path / "run" / "log.csv").read_text()
+    assert table.count("\n") == 5
+    assert main(["train", "--resume", folder]) == 0
+    assert "stopped after iteration 4 of 18" in capsys.readouterr().out
+    assert (tmp_path / "run" / "log.csv").read_text() == table
+    history = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert history[0] == "iteration,epoch,loss,train_acc,val_acc,val_loss"
+    assert float(history[1].split(",")[5]) > 0
+
+
+def test_event_files_are_not_written_through_a_link(tmp_path, capsys):
+    pytest.importorskip("tensorboard")
+    given = [*SMALL, "--model", "two-layer", "--tensorboard", "--output", str(tmp_path / "run")]
+    assert main(["train", *given]) == 0
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    events.unlink()
+    events.parent.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    events.parent.symlink_to(tmp_path / "elsewhere")
+    assert main(["train", "--resume", str(tmp_path / "run"), "--epochs", "2"]) == 1
+    assert "tensorboard is a link; expected a folder or none" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -91,6 +91,20 @@ INTERNAL = {
     "training.checkpoint.tidy": "called by the command line",
     "training.checkpoint.take_over": "called by the Solver",
     "training.generators": "called by the Solver",
+    "solver.Solver.count_callback": "called by the callbacks",
+    "solver.Solver.print_line": "any text",
+    "solver.Solver.stop": "any text",
+    "learning_rate.RateSearch": "made by find_learning_rate",
+    "core.tables": "called by those who show tables",
+    "training.callback": "called by the Solver",
+    "training.csv_log.CSVLog.": "called by the Solver",
+    "training.live.LiveCurves.": "called by the Solver",
+    "training.live.spark": "called by LiveCurves",
+    "training.progress_bar": "used by the Solver",
+    "training.stopping.EarlyStopping.": "called by the Solver",
+    "training.tensorboard_log": "needs an extra, tested in test_callbacks",
+    "training.update_ratios.UpdateRatios.": "called by the Solver",
+    "training.inputs": "the checks of the Solver",
     "training.signals": "used by the Solver",
     "training.state": "called by the Solver",
     "kernels.workspace": "called by the fast layers",
@@ -445,6 +459,19 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "solver.Solver.resume": lambda: {
         "path": PATH, **{name: solver()[name] for name in ("model", "data")}
     },
+    "classifiers.network.Network.activations": lambda: images(
+        "X", shape=(2, 3, 6, 4), self=small_convnet()
+    ),
+    "learning_rate.find_learning_rate": lambda: {
+        **{name: solver()[name] for name in ("model", "data")},
+        "lowest": 1e-4, "highest": 1.0, "steps": 10, "batch_size": 2,
+    },
+    "training.csv_log.CSVLog": lambda: {"path": PATH, "every": 2},
+    "training.live.LiveCurves": lambda: {"seconds": 2.0},
+    "training.stopping.EarlyStopping": lambda: {
+        "patience": 3, "monitor": "val_loss", "min_delta": 0.1,
+    },
+    "training.update_ratios.UpdateRatios": lambda: {"every": 2, "samples": 3, "bins": 4},
     "files.storage.read_npz": lambda: {"path": PATH},
     "files.storage.replacing": lambda: {"path": PATH},
     "files.storage.write_npz": lambda: {"path": PATH, "arrays": {"x": np.ones(2)}},

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from cs231n.classifiers import Network
 from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, results, run_folder
 from cs231n.commands.train.options import add_options
 from cs231n.data.dataset import Dataset
+from cs231n.files import storage
 from cs231n.files.lock import Lock
+from cs231n.learning_rate import find_learning_rate
 from cs231n.solver import Solver
 
 __all__ = ["add_options", "run", "train"]
@@ -40,11 +43,32 @@ def train(
     with run_folder.claimed(options) as (folder, held):
         data = load(options)
         model = build.network(options, data)
+        if options.find_learning_rate:
+            return _find_rate(folder, options, model, data)
         solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT)
         watch(solver)
         run_folder.write_configuration(folder, options)
         _announce(options, solver, data)
         return _train(folder, held, options, solver, data)
+
+
+def _find_rate(
+    folder: Path, options: argparse.Namespace, model: Network, data: dict[str, np.ndarray]
+) -> Path:
+    """Search for a learning rate, draw the search into the folder, and print the suggestion."""
+    search = find_learning_rate(
+        model, data, **build.settings_of_search(options, len(data["X_train"]))
+    )
+    path = folder / "learning_rates.png"
+    storage.write_figure(path, search.plot(f"{options.model} on {build.data_name(options)}"))
+    for rate, loss in zip(search.rates[::10], search.smoothed[::10]):
+        print(f"learning rate {rate:.1e}: loss {loss:.4f}")
+    if np.isfinite(search.suggestion):
+        print(f"suggestion: --learning-rate {search.suggestion:.2g}")
+    else:
+        print("the loss does not fall at any of these rates: there is no suggestion")
+    print(f"{'picture':<16} {path}")
+    return path
 
 
 def _train(

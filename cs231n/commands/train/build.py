@@ -10,6 +10,7 @@ import numpy as np
 
 from cs231n import data_utils
 from cs231n.augment import FlipAndShift
+from cs231n.callbacks import Callback, CSVLog, EarlyStopping, TensorBoard
 from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
 from cs231n.commands.train.options import ARCHITECTURE, DEEP, SCHEDULES, refuse_unsuited
 from cs231n.data import sets
@@ -18,7 +19,7 @@ from cs231n.data.load import holds_cifar10
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
-__all__ = ["data_name", "load_data", "network", "solver", "title_of"]
+__all__ = ["data_name", "load_data", "network", "settings_of_search", "solver", "title_of"]
 
 
 _OF_IMAGES = ("three-layer-conv", "convnet")  # the others see a vector
@@ -96,6 +97,7 @@ def solver(
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
     _fit_batch_size(options, len(data["X_train"]))
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
+    changeable["callbacks"] = _callbacks(options, path.parent)
     # A run that was stopped before its first checkpoint starts anew, and comes to the same.
     if options.resume is None or not checkpoint.exists(path):
         return Solver(model, data, checkpoint_name=str(path), **fixed, **changeable)
@@ -147,6 +149,29 @@ def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
         "on_divergence": "raise",  # a command ends with a clear message
         **{name: function for name, function in functions.items() if function is not None},
     }
+
+
+def settings_of_search(options: argparse.Namespace, N: int) -> dict[str, Any]:
+    """Return the Solver's arguments that a search for the learning rate takes."""
+    _fit_batch_size(options, N)
+    fixed = _fixed_settings(options)
+    names = ("update_rule", "batch_size", "replace", "weight_decay", "clip_norm")
+    augment = FlipAndShift(pad=options.shift) if options.augment else None
+    return {**{name: fixed[name] for name in names}, "augment": augment}
+
+
+def _callbacks(options: argparse.Namespace, folder: Path) -> list[Callback]:
+    """Return the callbacks that the options ask for."""
+    found: list[Callback] = []
+    if options.early_stopping is not None:
+        found.append(EarlyStopping(options.early_stopping))
+    if options.csv_log:
+        found.append(CSVLog(folder / "log.csv"))
+    if options.tensorboard:
+        if (folder / "tensorboard").is_symlink():
+            raise ValueError(f"{folder / 'tensorboard'} is a link; expected a folder or none")
+        found.append(TensorBoard(folder / "tensorboard"))
+    return found
 
 
 def load_data(options: argparse.Namespace, normalized: bool = True) -> Dataset:

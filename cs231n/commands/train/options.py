@@ -193,10 +193,32 @@ def add_training_options(add: Callable[..., None]) -> None:
     add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
     add("--learning-rate", type=float, default=1e-3, help="step size")
     add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
+    add(
+        "--find-learning-rate",
+        action="store_true",
+        help="do not train, but try rising step sizes, draw the loss over them and suggest one",
+    )
     add("--schedule", choices=SCHEDULES, default="constant", help="course of the step size")
     add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
     add(
         "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
+    )
+    add(
+        "--early-stopping",
+        type=int,
+        metavar="PATIENCE",
+        help="stop after so many epochs without a better validation accuracy",
+    )
+    add(
+        "--csv-log",
+        action="store_true",
+        help="write log.csv while training: a line for each iteration, with learning rate, norm of"
+        " the gradient and seconds",
+    )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="write event files for TensorBoard into the run folder (takes the extra tensorboard)",
     )
 
 
@@ -279,6 +301,8 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         raise ValueError("--data-dir is the folder of CIFAR-10; expected --data cifar10 with it")
     if "image_size" in changed and (options.data in NAMES or not Path(options.data).is_dir()):
         raise ValueError("--image-size is for a folder of pictures; expected --data FOLDER with it")
+    if options.find_learning_rate and options.resume is not None:
+        raise ValueError("--find-learning-rate is for a new network; expected no --resume with it")
     if "shift" in changed and not options.augment:
         raise ValueError("--shift says how far --augment shifts; expected --augment with it")
 

@@ -172,7 +172,8 @@ def _summary(solver: Solver, results: dict[str, Any]) -> Iterator[str]:
     done = results["iterations"]
     last = solver.num_epochs * solver.iterations_per_epoch
     if done < last:
-        yield f"stopped after iteration {done} of {last}{_accuracy_at_the_end(solver)}"
+        why = f": {solver.stopped}" if solver.stopped else ""
+        yield f"stopped after iteration {done} of {last}{_accuracy_at_the_end(solver)}{why}"
     yield (
         f"best validation accuracy {solver.best_val_acc:.4f}, {_test_text(results, 'test_acc')},"
         f" {done} iterations in {results['train_seconds']:.1f} s"
@@ -203,10 +204,10 @@ def _draw(files: _Files, title: str, solver: Solver) -> None:
 
 def _write_history(path: Path, solver: Solver) -> None:
     """Write a row for each iteration; accuracies stand in the rows at which they were measured."""
-    measured = zip(solver.train_acc_history, solver.val_acc_history)
+    measured = zip(solver.train_acc_history, solver.val_acc_history, solver.val_loss_history)
     accuracies = dict(zip(solver.accuracy_iterations, measured))
-    rows: list[list[Any]] = [["iteration", "epoch", "loss", "train_acc", "val_acc"]]
+    rows: list[list[Any]] = [["iteration", "epoch", "loss", "train_acc", "val_acc", "val_loss"]]
     for iteration, loss in enumerate(solver.loss_history, start=1):
-        accuracy = accuracies.get(iteration, ("", ""))
+        accuracy = accuracies.get(iteration, ("", "", ""))
         rows.append([iteration, iteration / solver.iterations_per_epoch, loss, *accuracy])
     storage.write_text(path, "".join(f"{','.join(map(str, row))}\n" for row in rows))

@@ -10,7 +10,7 @@ KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean clean-runs torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
+.PHONY: setup train test bench benchmarks check lint clean clean-runs docs torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -83,6 +83,15 @@ sanitize-threads: setup
 	cd build/tsan && env LD_PRELOAD=$$($(CC) -print-file-name=libtsan.so) PYTHONPATH=. \
 	    TSAN_OPTIONS="halt_on_error=1 report_signal_unsafe=0" OPENBLAS_NUM_THREADS=1 \
 	    $(abspath $(BIN))/python -m pytest -q -s tests/kernels/test_threads.py -k "different_kernels or eight"
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
+# Builds the site, warnings being errors, runs its examples, and looks at it in a browser, if there is one.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/build_site.py
+	CS231N_SITE=build/docs/html $(BIN)/python -m pytest -q tests/docs
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt

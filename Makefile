@@ -64,7 +64,8 @@ torture: setup
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/torture.py --kills $(KILLS)
 
 # Attacks the files wing for so many seconds each: writers with one id, kills, strangers' links, names;
-# then the fast layers: edited caches, wrong arrays at the kernels' doors, kernels exchanged during calls.
+# then the fast layers: edited caches, wrong arrays at the kernels' doors, options of any size, kernels
+# exchanged during calls.
 attack: setup
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/attack.py $(SECONDS)
 	PYTHONPATH=tests/support $(BIN)/python tests/tools/attack_kernels.py all all $(SECONDS)

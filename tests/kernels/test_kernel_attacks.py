@@ -3,6 +3,8 @@
 Short here, and in processes of their own, which may crash; `SECONDS=300 make attack` goes on.
 """
 
+import sys
+
 import attack_kernels
 import pytest
 from conftest import KERNELS
@@ -11,6 +13,7 @@ from cs231n import fast_layers
 from cs231n.kernels import backend, fast_optim, numpy_kernels
 
 RUNS = [("caches", KERNELS[0]), ("caches", "numpy"), ("doors", KERNELS[0]), ("switching", "auto")]
+RUNS += [("options", KERNELS[0])] if sys.platform.startswith("linux") else []
 
 
 @pytest.mark.parametrize(("name", "kernels"), dict.fromkeys(RUNS))
@@ -31,6 +34,13 @@ class TestHarness:
         monkeypatch.setattr(fast_layers.FastConvReluCache, "out_shape", property(lambda _: 1 / 0))
         with pytest.raises(ZeroDivisionError):
             attack_kernels.attack("caches", "numpy", 0)
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+    def test_options_that_end_in_an_error_of_nobody(self, monkeypatch):
+        monkeypatch.setattr(attack_kernels.resource, "setrlimit", lambda *_: None)
+        monkeypatch.setattr(fast_layers.Window, "over", lambda *_: (1 << 40, 1))
+        with pytest.raises((ValueError, MemoryError), match=r"^((?!conv_|max_pool_).)*$"):
+            attack_kernels.attack("options", "numpy", 0)
 
     def test_kernels_that_compute_something_else(self, monkeypatch):
         monkeypatch.setattr(numpy_kernels, "sum_rows", lambda a, out: out.fill(7))

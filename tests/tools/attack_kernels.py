@@ -5,6 +5,8 @@ caches     entries of caches are edited at random, and the backward passes run o
            that takes the same entries
 doors      the compiled kernels are called with arrays whose sizes do not belong together; allowed
            are an error, and the results of NumPy's kernels
+options    layers and im2col get options of any size; allowed are an error that names the function,
+           and results, equal for both twins, within two seconds of work (of small results) and 1 GB
 switching  threads choose other kernels and numbers of threads while others compute; all results are
            right
 
@@ -15,18 +17,21 @@ runs every attack in a process of its own.
 
 import copy
 import os
+import re
+import resource
 import subprocess
 import sys
 import threading
 import time
 import warnings
 from collections import Counter
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 from cases import FAST_LAYERS
 
-from cs231n import fast_layers, layers, optim
+from cs231n import fast_layers, im2col, layers, optim
 from cs231n.core.window import Window
 from cs231n.kernels import backend, fast_optim, numpy_kernels
 
@@ -242,6 +247,104 @@ def doors(rng, seconds):
     return tally
 
 
+SIZES = [
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    11,
+    100,
+    1000,
+    4000,
+    20_000,
+    30_000,
+    10**6,
+    10**9,
+    2**31 - 1,
+    2**31,
+    2**62,
+]
+SIZES += [10**30, -1, 0]
+LITTLE = [1, 2, 3, 4, 5, 7]
+
+
+def wild(rng, share):
+    """Return a small size, or one of any size in so many cases."""
+    sizes = SIZES if rng.random() < share else LITTLE
+    return sizes[rng.integers(len(sizes))]
+
+
+def twins(rng):
+    """Return two functions of the same meaning, arguments, and whether there are few windows."""
+    N, C, F, H, W, HH, WW = (int(size) for size in rng.integers(1, 6, 7))
+    x, w, b = (rng.standard_normal(s).astype("f4") for s in [(N, C, H, W), (F, C, HH, WW), F])
+    stride, pad = wild(rng, 0.7), wild(rng, 0.5)
+    conv, pool = {"stride": stride, "pad": pad}, {"stride": stride}
+    pool |= {"pool_height": wild(rng, 0.3), "pool_width": wild(rng, 0.3)}
+    columns = x, wild(rng, 0.2), wild(rng, 0.2), pad, stride
+    fast, naive = fast_layers.conv_forward_fast, layers.conv_forward_naive
+    few = pad <= 10 or (stride > 0 and pad // stride < 5)
+    case = [
+        (fast, naive, (x, w, b, conv)),
+        (fast_layers.max_pool_forward_fast, layers.max_pool_forward_naive, (x, pool)),
+        (im2col.im2col_indices, im2col.im2col_naive, columns),
+        (passes(fast, fast_layers.conv_backward_fast), passes(naive, layers.conv_backward_naive),
+         (x, w, b, conv)),
+    ][rng.integers(4)]  # fmt: skip
+    return *case, few
+
+
+def passes(forward, backward):
+    """Return a function that goes forward and back."""
+
+    def gradient(*args):
+        return backward(*forward(*args))[:2]
+
+    return gradient
+
+
+class TooSlowError(Exception):
+    """A call took longer than its arrays can need."""
+
+
+def answer(function, args):
+    """Return the arrays of a call, or None where it refuses; complain of anything else."""
+    try:
+        found = function(*args)
+    except (ValueError, TypeError) as error:
+        if re.match(r"(conv|max_pool|im2col)_\w+: ", str(error)):
+            return None
+        raise
+    if isinstance(found, np.ndarray):
+        return (found,)
+    return tuple(one for one in found if isinstance(one, np.ndarray))
+
+
+def options(rng, seconds):
+    """Give layers options of any size, in little memory and time."""
+    tally, end = Counter(), time.monotonic() + seconds
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    most = pages * resource.getpagesize() + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    while not tally or time.monotonic() < end:
+        for _ in range(100):
+            fast, naive, args, few = twins(rng)
+            print(fast.__name__, [getattr(arg, "shape", arg) for arg in args], flush=True)
+            spent = time.process_time()
+            found = answer(fast, args)
+            spent = time.process_time() - spent
+            if spent > 2 and (found is None or max(one.size for one in found) < 10**5):
+                raise TooSlowError(f"{spent:.1f} s")
+            tally["refused" if found is None else "answered"] += 1
+            if found is not None and few and (expected := answer(naive, args)) is not None:
+                tally["as the twin"] += 1
+                for one, wanted in zip(found, expected, strict=True):
+                    np.testing.assert_allclose(one, wanted, rtol=1e-3, atol=1e-3)
+    return tally
+
+
 def compute(case, arrays, dout):
     """Return output and gradients of a layer."""
     out, cache = case.run(*arrays)
@@ -300,7 +403,7 @@ def switching(rng, seconds):
     return tally
 
 
-ATTACKS = {"caches": caches, "doors": doors, "switching": switching}
+ATTACKS = {"caches": caches, "doors": doors, "options": options, "switching": switching}
 
 
 def attack(name, kernels, seconds, seed=0):

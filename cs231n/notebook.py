@@ -31,6 +31,7 @@ __all__ = [
     "class_names",
     "compare_times",
     "finish",
+    "has_glyphs",
     "is_short",
     "load_data",
     "progress",
@@ -38,6 +39,7 @@ __all__ = [
     "seconds",
     "setup",
     "short",
+    "showable_data",
 ]
 
 Item = TypeVar("Item")
@@ -162,6 +164,34 @@ def _has_cifar10() -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def has_glyphs() -> bool:
+    """Tell whether `load_data` loads the built-in glyphs, which no augmentation may mirror."""
+    return not _takes_cifar10()
+
+
+def showable_data(num_training: int = 2000, num_validation: int = 500) -> dict[str, np.ndarray]:
+    """Load data whose images may be shown: as `load_data`, but glyphs for a stored notebook.
+
+    Pictures of CIFAR-10 may not be passed on.  ``python notebooks/run.py --in-place`` says by the
+    environment variable ``CS231N_STORED`` that the outputs will be; whoever runs the notebook on
+    CIFAR-10 sees that.
+
+    Parameters
+    ----------
+    num_training, num_validation : int
+        How many images to take.
+
+    Returns
+    -------
+    data : Dataset
+        With its ``class_names`` and ``normalization``.
+    """
+    if _takes_cifar10() and not os.environ.get("CS231N_STORED"):
+        return load_data(num_training, num_validation)
+    print("the built-in glyphs (not CIFAR-10), whose pictures may be passed on")
+    return data_utils.get_builtin_data(num_training, num_validation, 100)
 
 
 def check(what: str, error: float, bound: float) -> None:

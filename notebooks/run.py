@@ -60,8 +60,9 @@ def execute(path: Path, options: argparse.Namespace) -> str:
         coalesce_streams=True,  # of a progress bar, the last state stays
         record_timing=False,
     )
+    stored = {"CS231N_STORED": "1"} if options.in_place else {}
     try:
-        client.execute(env=environment(options.short))
+        client.execute(env={**environment(options.short), **stored})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         if lacks_torch(error):
             return f"skipped, {error.evalue}"

@@ -149,3 +149,16 @@ def test_the_names_are_those_of_the_classes_of_the_data(monkeypatch, there, shor
     monkeypatch.setattr(notebook, "_has_cifar10", lambda: there)
     expected = CIFAR10_CLASSES if there and not short else BUILTIN_CLASSES
     assert notebook.class_names() == expected
+
+
+def test_a_stored_notebook_shows_glyphs_where_others_see_cifar10(monkeypatch, capsys):
+    monkeypatch.setattr(notebook, "_takes_cifar10", lambda: True)
+    monkeypatch.setattr(notebook, "load_data", lambda *sizes: ("CIFAR-10", *sizes))
+    assert not notebook.has_glyphs()
+    assert notebook.showable_data(30, 20) == ("CIFAR-10", 30, 20)
+    monkeypatch.setenv("CS231N_STORED", "1")
+    data = notebook.showable_data(30, 20)
+    assert data.class_names == notebook.data_utils.BUILTIN_CLASSES
+    assert (len(data["X_train"]), len(data["X_val"])) == (30, 20)
+    assert "glyphs (not CIFAR-10)" in capsys.readouterr().out
+    assert not notebook.has_glyphs()  # the training itself is that on CIFAR-10

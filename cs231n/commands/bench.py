@@ -13,7 +13,7 @@ import numpy as np
 from cs231n import fast_layers
 from cs231n.checking.layer_table import LAYERS
 from cs231n.core import checks
-from cs231n.measuring.competitors import Passes, Problem, ours, torch_passes
+from cs231n.measuring.competitors import Passes, Problem, kernels_alone, ours, torch_passes
 from cs231n.measuring.machine import describe
 from cs231n.measuring.timing import load_torch, measure, measure_calls, require_agreement
 
@@ -72,15 +72,26 @@ def _print_course(problems: list[Problem], rounds: int, torch: Any) -> None:
 
 
 def _print_small(dtype: np.dtype, rounds: int, torch: Any) -> None:
-    """Print a line for each pass of each layer at the tiny shapes of the table of layers."""
+    """Print a line for each pass of each layer at the tiny shapes of the table of layers.
+
+    'kernels' are the calls of kernels in the fast layer, and 'around' is what it does beside them;
+    a layer that is left to NumPy for being so small has neither.
+    """
     names = ["reference", "fast", *(["torch"] if torch is not None else [])]
-    print(f"{'':<34}{''.join(f'{name:>10}' for name in names)}")
+    print(f"{'':<42}{''.join(f'{name:>10}' for name in [*names, 'kernels', 'around'])}")
     for problem in _tiny(dtype):
         for title, contest in _contests(problem, names, torch):
             require_agreement(title, contest, _TOLERANCE[dtype.name])
-            seconds = measure_calls(contest, rounds)
-            cells = (f"{1e6 * seconds[name]:.1f}" if name in seconds else "" for name in names)
-            print(f"{title:<34}{''.join(f'{cell:>10}' for cell in cells)}".rstrip(), flush=True)
+            alone = kernels_alone(contest["fast"]) if "fast" in contest else None
+            contenders = contest if alone is None else {**contest, "kernels": alone}
+            seconds = measure_calls(contenders, rounds)
+            if alone is not None:
+                seconds["around"] = max(seconds["fast"] - seconds["kernels"], 0.0)
+            cells = (
+                f"{1e6 * seconds[name]:.1f}" if name in seconds else ""
+                for name in [*names, "kernels", "around"]
+            )
+            print(f"{title:<42}{''.join(f'{cell:>10}' for cell in cells)}".rstrip(), flush=True)
 
 
 def _contests(

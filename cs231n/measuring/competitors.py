@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from cs231n.checking.layer_table import LAYERS
 from cs231n.kernels import backend
 
-__all__ = ["Passes", "Problem", "ours", "torch_passes"]
+__all__ = ["Passes", "Problem", "kernels_alone", "ours", "torch_passes"]
 
 
 class Problem(NamedTuple):
@@ -67,6 +68,51 @@ def ours(problem: Problem, way: Literal["reference", "fast"], kernels: str | Non
         return (using(lambda: forward(*arguments)),)
     _, cache = using(lambda: forward(*arguments))()
     return using(lambda: forward(*arguments)[0]), using(lambda: backward(problem.dout, cache))
+
+
+def kernels_alone(run: Callable[[], Any]) -> Callable[[], None] | None:
+    """Return the calls of kernels that a run makes, without what is around them.
+
+    Parameters
+    ----------
+    run : callable
+        Without arguments.
+
+    Returns
+    -------
+    calls : callable or None
+        None where the run calls no kernel.
+    """
+    kernels, calls = backend.kernels, list[Callable[[], Any]]()
+    recorder = _Recorder(kernels(), calls)
+    try:
+        setattr(backend, "kernels", lambda: recorder)  # noqa: B010 (a type checker knows better)
+        run()
+    finally:
+        setattr(backend, "kernels", kernels)  # noqa: B010
+
+    def again() -> None:
+        for call in calls:
+            call()
+
+    return again if calls else None
+
+
+class _Recorder:
+    """Kernels that write down how they are called."""
+
+    def __init__(self, kernels: Any, calls: list[Callable[[], Any]]) -> None:
+        self._kernels, self._calls = kernels, calls
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the kernel of this name; to call it is to write the call down, too."""
+        kernel = getattr(self._kernels, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._calls.append(functools.partial(kernel, *args, **kwargs))
+            return kernel(*args, **kwargs)
+
+        return call
 
 
 def torch_passes(problem: Problem, torch: Any, channels_last: bool = False) -> Passes:

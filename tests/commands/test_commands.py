@@ -22,6 +22,8 @@ from cs231n.checking.layer_table import LAYERS, SANDWICHES
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
 from cs231n.commands import bench
 from cs231n.commands.train import build
+from cs231n.kernels import backend
+from cs231n.measuring import competitors
 
 FILES = {
     *("config.json", "history.csv", "results.json", "best_model.npz"),
@@ -516,14 +518,36 @@ def test_bench_prints_small_calls(capsys):
         ):
             assert ("reference" in small[title]) == (row.reference is not None)
             assert ("fast" in small[title]) == (row.fast is not None)
-            assert min(small[title].values()) > 0
+            assert min(small[title].values()) >= 0
+            if "kernels" in small[title]:
+                cells = small[title]
+                around = max(cells["fast"] - cells["kernels"], 0)
+                assert cells["around"] == pytest.approx(around, abs=0.16)
+    alone = {title for title, cells in small.items() if "kernels" in cells}
+    # Those of so few numbers are left to NumPy.
+    assert not alone & {"affine forward", "affine backward", "relu forward", "svm_loss"}
+    assert {"relu backward", "conv forward", "conv_relu backward", "softmax_loss"} <= alone
+
+
+def test_the_kernels_alone_are_those_that_the_layer_calls(rng):
+    x, w, b = (rng.standard_normal(shape) for shape in ((2, 3, 4, 4), (5, 3, 3, 3), (5,)))
+    run = functools.partial(fast_layers.conv_forward_fast, x, w, b, {"stride": 1, "pad": 1})
+    made = []
+    alone = competitors.kernels_alone(lambda: made.append(run()[0]))
+    (out,) = made
+    expected = out.copy()
+    out[...] = 0
+    alone()
+    np.testing.assert_array_equal(out, expected)
+    assert competitors.kernels_alone(lambda: None) is None
+    assert backend.kernels() is not None
 
 
 def test_bench_without_pytorch_has_no_column_of_it(monkeypatch, capsys):
     monkeypatch.setattr(bench, "load_torch", lambda: None)
     course, small = bench_tables(capsys)
     assert list(course["conv forward"]) == ["naive", "fast", "naive/fast"]
-    assert list(small["conv forward"]) == ["reference", "fast"]
+    assert list(small["conv forward"]) == ["reference", "fast", "kernels", "around"]
 
 
 def test_bench_times_nothing_that_is_wrong(monkeypatch, capsys):

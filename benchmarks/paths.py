@@ -1,4 +1,4 @@
-"""Time the two ways of a 3x3 convolution, direct and filtered, and the rule between them.
+"""Time the two ways of a 3x3 convolution, direct and by Winograd, and the rule between them.
 
 'ours' is the way that the kernels take by themselves.  Where their rule decides right, one ratio is
 about 1 and the other one above it; a ratio well below 1 is what the wrong decision costs.
@@ -15,7 +15,7 @@ from common import Bench, run_script
 
 from cs231n.kernels import backend
 
-COMPETITORS = ("direct", "filtered", "ours")
+COMPETITORS = ("direct", "winograd", "ours")
 _SHAPES = (  # N, C, H, F: images of H x H pixels
     *((N, 32, 16, 32) for N in (1, 2, 4, 16, 64)),
     *((64, C, 16, C) for C in (8, 16, 24, 64, 128)),
@@ -38,7 +38,7 @@ def run(bench: Bench) -> None:
     for dtype in bench.dtypes:
         for N, C, H, F in _SHAPES:
             for name, kernel in _kernels(dtype, N, C, H, F).items():
-                contest = {path: partial(kernel, path=path) for path in ("direct", "filtered")}
+                contest = {path: partial(kernel, path=path) for path in ("direct", "winograd")}
                 contest["ours"] = kernel
                 bench.compare(f"{name} ({N},{C},{H},{H}) ({F},{C},3,3)", dtype, contest)
 

@@ -6,6 +6,7 @@ Short here, and in processes of their own, which may crash; `SECONDS=300 make at
 import sys
 
 import attack_kernels
+import numpy as np
 import pytest
 from conftest import KERNELS
 
@@ -56,3 +57,21 @@ def test_update_rules_run_where_networks_run_on_the_reference(rng):
     finally:
         backend.select(previous)
     assert stepped == pytest.approx(w - 0.5 * dw)
+
+
+def test_a_ragged_relu_in_a_cache_is_named(rng):
+    x, w = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((2, 3, 3, 3))
+    out, cache = fast_layers.conv_relu_forward_fast(x, w, np.ones(2), {"stride": 1, "pad": 1})
+    with pytest.raises(ValueError, match=r"^conv_relu_backward_fast: relu is not a rectangular"):
+        fast_layers.conv_relu_backward_fast(out, cache._replace(relu=[[1.0], [1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("places", [3, -1, 7 * 6])
+def test_places_beside_the_windows_are_found_again(places, backend_name, rng):
+    x, param = rng.standard_normal((2, 3, 7, 6)), {"pool_height": 2, "pool_width": 3, "stride": 1}
+    out, cache = fast_layers.max_pool_forward_fast(x, param)
+    expected = fast_layers.max_pool_backward_fast(out, cache)
+    cache.argmax = np.full_like(cache.argmax, places)
+    np.testing.assert_array_equal(fast_layers.max_pool_backward_fast(out, cache), expected)
+    cache.argmax = np.broadcast_to(cache.argmax[..., :1], out.shape)
+    np.testing.assert_array_equal(fast_layers.max_pool_backward_fast(out, cache), expected)

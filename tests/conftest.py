@@ -1,6 +1,7 @@
 """What all tests share: the generator, the kernels in turn, the real CIFAR-10, the tolerances."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before NumPy is loaded: small products gain nothing from BLAS threads, which on a busy machine
@@ -35,6 +36,13 @@ def pytest_make_parametrize_id(val):
     """Name bytes by their length: a packed file holds the time, and two workers must agree."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
+
+# A job in the background of a shell is started with Ctrl-C ignored, and one under nohup with
+# SIGHUP: the tests of signals take them as they are in a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 KERNELS = backend.available()
 

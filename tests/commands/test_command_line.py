@@ -33,14 +33,6 @@ TINY = [
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX systems")
 
 
-@pytest.fixture
-def hangs_up():
-    """Let SIGHUP end this process, also where the tests run under nohup."""
-    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, previous)
-
-
 def buffered():
     """Return the environment of a user, whose output comes in blocks."""
     return {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
@@ -218,7 +210,7 @@ def test_a_mistake_in_the_environment_is_a_line(command, tmp_path, monkeypatch):
 
 @POSIX
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_while_the_command_is_loaded(name, status, hangs_up, monkeypatch):
+def test_a_signal_while_the_command_is_loaded(name, status, monkeypatch):
     def interrupted(*words):
         os.kill(os.getpid(), getattr(signal, name))
         time.sleep(1)

@@ -410,12 +410,20 @@ class Network:
         }
         return storage.write_npz(fname, {**self.params, **statistics, **self._description()})
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that make a network of this form, plain values by their names."""
+        own: dict[str, Any] = {"reg": float(self.reg), "dtype": self.dtype.name}
+        return {**(self._arguments or {}), **own}
+
+    def last_weights(self) -> tuple[str, ...]:
+        """Return the names of the parameters of the last layer, which gives the scores."""
+        return self._layers[-1].weights
+
     def _description(self) -> dict[str, Any]:
         """Return the arrays that describe the network, or none where they would be untrue."""
         if self._arguments is None or not type(self).__module__.startswith("cs231n.classifiers."):
             return {}
-        own: dict[str, Any] = {"reg": float(self.reg), "dtype": self.dtype.name}
-        arguments = {**self._arguments, **own}
+        arguments = self.arguments()
         try:
             with blank.given(self.params):
                 twin = type(self)(**arguments)

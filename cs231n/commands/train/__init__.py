@@ -11,13 +11,14 @@ import numpy as np
 
 from cs231n.classifiers import Network
 from cs231n.commands.surroundings import tell
-from cs231n.commands.train import build, results, run_folder
+from cs231n.commands.train import build, results, run_folder, start
 from cs231n.commands.train.options import add_options
 from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.files.lock import Lock
 from cs231n.learning_rate import find_learning_rate
 from cs231n.solver import Solver
+from cs231n.training import checkpoint
 
 __all__ = ["add_options", "run", "train"]
 
@@ -41,8 +42,7 @@ def train(
         options = run_folder.read_options(options.resume, options)
     np.random.seed(options.seed)
     with run_folder.claimed(options) as (folder, held):
-        data = load(options)
-        model = build.network(options, data)
+        data, model = _begun(options, folder, load)
         if options.find_learning_rate:
             return _find_rate(folder, options, model, data)
         solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT)
@@ -69,6 +69,21 @@ def _find_rate(
         print("the loss does not fall at any of these rates: there is no suggestion")
     print(f"{'picture':<16} {path}")
     return path
+
+
+def _begun(
+    options: argparse.Namespace, folder: Path, load: Callable[[argparse.Namespace], Dataset]
+) -> tuple[Dataset, Network]:
+    """Return the data and the network of a run, with the weights of another if it starts there."""
+    is_new = options.resume is None or not checkpoint.exists(folder / run_folder.CHECKPOINT)
+    other = start.described(options) if is_new else None
+    data = load(options)
+    if other is not None:
+        start.fit_classes(options, other, data)
+    model = build.network(options, data)
+    if other is not None:
+        start.take_weights(options, other, model, data)
+    return data, model
 
 
 def _train(

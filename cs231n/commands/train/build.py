@@ -19,7 +19,15 @@ from cs231n.data.load import holds_cifar10
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
-__all__ = ["data_name", "load_data", "network", "settings_of_search", "solver", "title_of"]
+__all__ = [
+    "data_name",
+    "ending_in",
+    "load_data",
+    "network",
+    "settings_of_search",
+    "solver",
+    "title_of",
+]
 
 
 _OF_IMAGES = ("three-layer-conv", "convnet")  # the others see a vector
@@ -61,7 +69,7 @@ def _deep(options: argparse.Namespace, common: dict[str, Any], classes: int) -> 
             weight_scale=0.01 if scale is None else scale,
             **common,
         )
-    common["architecture"] = options.architecture or _ending_in(ARCHITECTURE, classes)
+    common["architecture"] = options.architecture or ending_in(ARCHITECTURE, classes)
     return ConvNet(weight_scale=scale, label_smoothing=options.label_smoothing, **common)
 
 
@@ -76,7 +84,7 @@ def _shallow(options: argparse.Namespace, common: dict[str, Any]) -> Network:
     )
 
 
-def _ending_in(architecture: str, classes: int) -> str:
+def ending_in(architecture: str, classes: int) -> str:
     """Return an architecture with so many scores at its end."""
     return f"{architecture.rpartition('-')[0]}-fc{classes}"
 

@@ -20,6 +20,7 @@ __all__ = [
     "ARCHITECTURE",
     "DEEP",
     "FREE",
+    "OF_NETWORK",
     "SCHEDULES",
     "Remember",
     "actions",
@@ -28,6 +29,7 @@ __all__ = [
     "add_options",
     "add_training_options",
     "adder",
+    "existing_path",
     "flag",
     "refuse_unsuited",
     "source",
@@ -46,6 +48,10 @@ SCHEDULES: dict[str, Schedule | None] = {
 
 _MOST_CHARACTERS, _MOST_WORDS = 4096, 1000  # of an option in a configuration
 _KINDS = {bool: "boolean", int: "whole number", float: "number", str: "text", Path: "path"}
+# What --from takes from the other run's network.
+OF_NETWORK = (
+    *("model", "architecture", "hidden_dims", "num_filters", "filter_size", "normalization"),
+)
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
 # Options that only some of the models have.
@@ -74,6 +80,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also test with the scores of mirror images added to those of the images",
     )
     add("--checkpoint-every", type=int, help="iterations between checkpoints (default: an epoch's)")
+    add(
+        "--from",
+        dest="start",
+        type=existing_path,
+        metavar="RUN",
+        help="start from the network of this run; its last layer is new where the classes are"
+        " others",
+    )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")
     place.add_argument(
@@ -322,6 +336,11 @@ def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[s
         )
 
 
+def existing_path(text: str) -> str:
+    """Return a path that still leads there from another folder."""
+    return os.path.abspath(os.path.expanduser(text))
+
+
 def source(text: str) -> str:
     """Return the name of a data set, or a path that still leads there from another folder."""
     name = text.lower().replace("_", "-")
@@ -343,4 +362,4 @@ class Remember(argparse.Action):
 
 def flag(name: str) -> str:
     """Return how an option is written on the command line."""
-    return f"--{name.replace('_', '-')}"
+    return "--from" if name == "start" else f"--{name.replace('_', '-')}"

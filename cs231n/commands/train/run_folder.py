@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cs231n.commands.train.options import FREE, actions, flag, stored_value
+from cs231n.commands.train.options import FREE, OF_NETWORK, actions, flag, stored_value
 from cs231n.files import lock, storage
 from cs231n.files.regular import explained
 from cs231n.measuring.machine import describe
@@ -246,7 +246,8 @@ def words(options: argparse.Namespace) -> Iterator[str]:
     """Yield the words of a command line that give these options, but for places of runs."""
     for name, action in actions().items():
         value = getattr(options, name, action.default)
-        if name in _NOT_STORED or value == action.default or value is None:
+        taken = options.start is not None and name in OF_NETWORK
+        if name in _NOT_STORED or taken or value == action.default or value is None:
             continue
         if action.nargs == "+":
             yield flag(name)

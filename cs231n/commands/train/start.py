@@ -1,0 +1,150 @@
+"""A run that starts from the weights of another: its network, and a new last layer if need be."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
+from cs231n.commands import trained
+from cs231n.commands.train.build import ending_in
+from cs231n.commands.train.options import OF_NETWORK, flag
+from cs231n.data.dataset import Dataset
+
+__all__ = ["described", "fit_classes", "take_weights"]
+
+# The options that describe a network, by its class: the argument that each stands for.
+_OPTIONS: dict[type[Network], dict[str, str]] = {
+    ConvNet: {
+        "architecture": "architecture",
+        "normalization": "normalization",
+        "dropout": "dropout_keep_ratio",
+        "label_smoothing": "label_smoothing",
+    },
+    FullyConnectedNet: {
+        "hidden_dims": "hidden_dims",
+        "normalization": "normalization",
+        "dropout": "dropout_keep_ratio",
+    },
+    ThreeLayerConvNet: {
+        "num_filters": "num_filters",
+        "filter_size": "filter_size",
+        "hidden_dims": "hidden_dim",
+    },
+    TwoLayerNet: {"hidden_dims": "hidden_dim"},
+}
+_MODELS = {
+    ConvNet: "convnet",
+    FullyConnectedNet: "fully-connected",
+    ThreeLayerConvNet: "three-layer-conv",
+    TwoLayerNet: "two-layer",
+}
+
+
+def described(options: argparse.Namespace) -> trained.Trained | None:
+    """Let the options describe the network of the run that this one starts from.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of a new run; they get those of the network of the other, so that the run needs it no more
+        once it has a checkpoint.
+
+    Returns
+    -------
+    other : Trained or None
+        The network and what its images were; None where no run is named.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no such run, or an option asks for another network.
+    """
+    if options.start is None:
+        return None
+    other = trained.load(options.start)
+    names = _OPTIONS[type(other.model)]
+    given: set[str] = getattr(options, "given", set())
+    fixed = sorted(name for name in OF_NETWORK if name in given)
+    if fixed:
+        raise ValueError(
+            f"--from {options.start} takes the network from there; found"
+            f" {', '.join(map(flag, fixed))} too"
+        )
+    arguments = other.model.arguments()
+    if arguments.get("num_groups", 8) != 8:
+        raise ValueError(f"--from {options.start} has groups of channels that no option describes")
+    options.model = _MODELS[type(other.model)]
+    for name, argument in names.items():
+        if name not in given:
+            setattr(options, name, _option(name, arguments[argument]))
+    for name in ("reg", "dtype"):
+        if name not in given:
+            setattr(options, name, arguments[name])
+    _fit_images(options, other.inputs.image_shape)
+    return other
+
+
+def _option(name: str, value: Any) -> Any:
+    """Return the value of an option for that of an argument."""
+    if name == "hidden_dims":
+        return list(value) if isinstance(value, list) else [value]
+    return "none" if name == "normalization" and value is None else value
+
+
+def _fit_images(options: argparse.Namespace, shape: tuple[int, ...]) -> None:
+    """Bring pictures of a folder to the size that the network takes, if none was given."""
+    if "image_size" not in getattr(options, "given", ()) and Path(options.data).is_dir():
+        options.image_size = shape[1]
+
+
+def fit_classes(options: argparse.Namespace, other: trained.Trained, data: Dataset) -> None:
+    """Let a described network end in as many scores as there are classes, if they are others."""
+    if options.architecture and tuple(data.class_names) != other.inputs.class_names:
+        options.architecture = ending_in(options.architecture, len(data.class_names))
+
+
+def take_weights(
+    options: argparse.Namespace, other: trained.Trained, model: Network, data: Dataset
+) -> None:
+    """Give a new network the weights of another; the last layer only for the same classes.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    other : Trained
+        From `described`.
+    model : Network
+        For the images and classes of the data.
+    data : Dataset
+
+    Raises
+    ------
+    ValueError
+        If the images have another size.
+    """
+    old, shape = other.model, data["X_train"].shape[1:]
+    if shape != other.inputs.image_shape:
+        raise ValueError(
+            f"--from {options.start} takes images {other.inputs.image_shape}; found {shape}"
+        )
+    last = set(old.last_weights())
+    same = tuple(data.class_names) == other.inputs.class_names and all(
+        model.params[name].shape == old.params[name].shape for name in last
+    )
+    for name in model.params:
+        if same or name not in last:
+            model.params[name] = old.params[name].astype(model.dtype)
+    for param, theirs in zip(model.bn_params, old.bn_params):
+        param.update({key: np.array(v) for key, v in theirs.items() if key.startswith("running")})
+    if same:
+        print(f"starting from {options.start}", flush=True)
+    else:
+        print(
+            f"starting from {options.start}, but for {' and '.join(sorted(last))}, which are new:"
+            f" there are other classes",
+            flush=True,
+        )

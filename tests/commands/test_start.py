@@ -1,0 +1,156 @@
+"""`train --from`: another run's weights, with another rate or another last layer."""
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_train_data import pets
+
+from cs231n.__main__ import main
+from cs231n.classifiers import ConvNet, load_model
+from cs231n.commands import trained
+from cs231n.commands.train import start
+from cs231n.data_utils import load_image_folder
+from cs231n.files import storage
+from cs231n.training import checkpoint
+
+SMALL = ["--batch-size", "10", "--learning-rate", "1e-9", "--update-rule", "sgd"]
+MODELS = {
+    "convnet": ["--architecture", "conv4-pool-fc6-fc3", "--normalization", "batchnorm"],
+    "fully-connected": ["--hidden-dims", "6", "5", "--dropout", "0.5"],
+    "three-layer-conv": ["--num-filters", "2", "--filter-size", "3", "--hidden-dims", "4"],
+    "two-layer": ["--hidden-dims", "4", "--dtype", "float64", "--reg", "0.25"],
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return a folder with pictures of two kinds, and a run of each model on one of them."""
+    folder = tmp_path_factory.mktemp("start")
+    pets(folder / "pets", count=10, side=8)
+    pets(folder / "birds", ("jay", "owl"), count=10, side=9)
+    for model, words in MODELS.items():
+        words = ["--model", model, *words, "--data", str(folder / "pets"), "--image-size", "8"]
+        assert main(["train", *words, "--batch-size", "10", "--output", str(folder / model)]) == 0
+    return folder
+
+
+@pytest.fixture
+def work(finished, monkeypatch, tmp_path):
+    """Work beside these folders."""
+    monkeypatch.chdir(tmp_path)
+    return finished
+
+
+def parameters(folder):
+    """Return the parameters and running statistics of a run."""
+    arrays = storage.read_npz(Path(folder) / "best_model")
+    return {name: array for name, array in arrays.items() if name != "network"}
+
+
+def last_layer(folder):
+    """Return the names of the parameters of the last layer."""
+    return set(load_model(folder).last_weights())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_classes_keep_all_weights(work, model, capsys):
+    words = ["train", "--from", str(work / model), "--data", str(work / "pets"), *SMALL]
+    assert main([*words, "--output", "run"]) == 0
+    assert f"starting from {work / model}\n" in capsys.readouterr().out
+    before, after = parameters(work / model), parameters("run")
+    for name, array in before.items():
+        if not name.startswith("bn_params"):  # which move with each minibatch
+            np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+            assert after[name].dtype == array.dtype
+    old, new = load_model(work / model), load_model("run")
+    assert new.form() == old.form()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_other_classes_get_a_new_last_layer(work, model, capsys):
+    words = ["train", "--from", str(work / model), "--data", str(work / "birds"), *SMALL]
+    assert main([*words, "--output", "run"]) == 0
+    last = last_layer("run")
+    line = f"but for {' and '.join(sorted(last))}, which are new: there are other classes"
+    assert line in capsys.readouterr().out
+    before, after = parameters(work / model), parameters("run")
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        if name in last:
+            assert after[name].shape == (*array.shape[:-1], 2)
+        elif not name.startswith(("bn_params", "normalization")):
+            np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert load_model("run").inputs.class_names == ("jay", "owl")
+
+
+def test_running_statistics_come_too_as_copies(work):
+    other = trained.load(work / "convnet")
+    data = load_image_folder(work / "birds", 8)
+    model = ConvNet("conv4-pool-fc6-fc2", (3, 8, 8), "batchnorm")
+    start.take_weights(argparse.Namespace(start="there"), other, model, data)
+    for key in ("running_mean", "running_var"):
+        theirs = other.model.bn_params[0][key]
+        np.testing.assert_array_equal(model.bn_params[0][key], theirs)
+        assert not np.shares_memory(model.bn_params[0][key], theirs)
+        assert np.abs(theirs).max() > 0
+
+
+def test_names_of_classes_and_their_number_tell_whether_they_are_the_same(work):
+    shutil.copytree(work / "pets", "kin")
+    shutil.move("kin/emu", "kin/fox")
+    words = ["train", "--from", str(work / "two-layer"), "--data", "kin", *SMALL]
+    assert main([*words, "--output", "run"]) == 0
+    before, after = parameters(work / "two-layer"), parameters("run")
+    np.testing.assert_allclose(after["W1"], before["W1"], rtol=1e-4)
+    assert not np.allclose(after["W2"], before["W2"], rtol=0.1)
+
+
+def test_the_run_goes_on_without_the_other_and_can_be_made_again(work):
+    shutil.copytree(work / "convnet", "base")
+    words = ["train", "--from", "base", "--data", str(work / "birds"), "--batch-size", "8"]
+    assert main([*words, "--output", "run", "--reg", "0.5"]) == 0
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    command = shlex.split(re.search(r"python -m cs231n (train [^\n<]*)", page)[1])
+    assert main([*command, "--output", "again"]) == 0
+    assert all(np.array_equal(a, parameters("again")[n]) for n, a in parameters("run").items())
+    shutil.rmtree("base")
+    options = json.loads(Path("run/config.json").read_text())["options"]
+    assert options["architecture"] == "conv4-pool-fc6-fc2"
+    assert options["normalization"] == "batchnorm"
+    assert main(["train", "--resume", "run", "--epochs", "2"]) == 0
+    assert load_model("run").reg == 0.5
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_there_again(work, monkeypatch):
+    words = ["--from", str(work / "two-layer"), "--data", str(work / "birds"), "--batch-size", "8"]
+    assert main(["train", *words, "--output", "whole"]) == 0
+    shutil.copytree("whole", "run")
+    for path in Path("run").iterdir():
+        if path.name != "config.json":
+            path.unlink()
+    assert not checkpoint.exists("run/checkpoint")
+    assert main(["train", "--resume", "run"]) == 0
+    assert all(np.array_equal(a, parameters("run")[n]) for n, a in parameters("whole").items())
+
+
+def test_wrong_turns_are_answered_in_a_line(work, capsys):
+    ConvNet("conv4-fc3", (3, 8, 8), "groupnorm", num_groups=2).save("own")
+    for words, message in (
+        (["--from", "nothing"], "nothing; expected the folder of a run"),
+        (["--from", str(work / "two-layer"), "--model", "two-layer"], "found --model too"),
+        (["--from", str(work / "two-layer"), "--hidden-dims", "9"], "found --hidden-dims too"),
+        (["--from", str(work / "convnet"), "--image-size", "9"], "(3, 8, 8); found (3, 9, 9)"),
+        (["--from", "own.npz"], "own.npz does not tell what its images were"),
+        (["--resume", str(work / "convnet"), "--from", "x"], "found --from too"),
+    ):
+        capsys.readouterr()
+        assert main(["train", "--data", str(work / "birds"), *words]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert not list(Path().glob("runs/*"))

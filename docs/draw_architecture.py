@@ -30,6 +30,7 @@ SUBJECTS = {
     "training": "state, checkpoints, callbacks",
     "classifiers": "networks",
     "torch_bridge": "weights to PyTorch",
+    "onnx_bridge": "networks as ONNX",
     "gradient_check": "numeric gradients",
     "checking": "check_layer, table of layers",
     "measuring": "fair times",

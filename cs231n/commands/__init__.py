@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "tell what a trained network sees in pictures",
     "evaluate": "measure what a trained network gets right and wrong",
     "search": "train many networks, and find the best numbers for one",
+    "export": "write a trained network for ONNX or PyTorch",
     "report": "draw the report of a run anew, a page that stands alone",
     "check": "check the gradients of every layer numerically",
     "bench": "time naive against fast layers, and PyTorch",

@@ -147,7 +147,10 @@ def test_wrong_turns_are_answered_in_a_line(work, capsys):
         (["--from", str(work / "two-layer"), "--hidden-dims", "9"], "found --hidden-dims too"),
         (["--from", str(work / "convnet"), "--image-size", "9"], "(3, 8, 8); found (3, 9, 9)"),
         (["--from", "own.npz"], "own.npz does not tell what its images were"),
-        (["--resume", str(work / "convnet"), "--from", "x"], "found --from too"),
+        (
+            ["--resume", str(work / "convnet"), "--from", "x"],
+            "--from too, expected none but --epochs",
+        ),
     ):
         capsys.readouterr()
         assert main(["train", "--data", str(work / "birds"), *words]) == 1

@@ -85,6 +85,7 @@ INTERNAL = {
     "files.storage.write_text": "called by commands",
     "files.safe_pickle.parse_pickle": "called by load_pickle",
     "torch_bridge": "of PyTorch models, tested in test_torch_bridge",
+    "onnx_bridge": "needs an extra, tested in test_export",
     "net_visualization_pytorch": "of PyTorch tensors, tested in its own file",
     "optim.find": "called by the Solver",
     "training.arguments": "called by the Solver",

@@ -84,8 +84,10 @@ def _take(size: int) -> np.ndarray:
         if fitting:
             return _free.pop(min(fitting)[1])
         _trim()
+    block = _aligned(size)  # counted afterwards: there may be no such memory
+    with _lock:
         _total += size
-    return _aligned(size)
+    return block
 
 
 def _trim() -> None:

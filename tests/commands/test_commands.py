@@ -107,7 +107,7 @@ def test_train_prints_the_solvers_lines(trained):
 def test_history_has_a_row_for_each_iteration(trained):
     folder, out = trained
     rows = history(folder)
-    assert list(rows[0]) == ["iteration", "epoch", "loss", "train_acc", "val_acc"]
+    assert list(rows[0]) == ["iteration", "epoch", "loss", "train_acc", "val_acc", "val_loss"]
     assert [int(row["iteration"]) for row in rows] == list(range(1, 9))
     assert [float(row["epoch"]) for row in rows] == [number / 4 for number in range(1, 9)]
     for number, loss in re.findall(r"\(Iteration (\d+) / 8\) loss: (\S+)", out):

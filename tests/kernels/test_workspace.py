@@ -107,6 +107,13 @@ def test_a_view_keeps_the_memory(view):
     }
 
 
+def test_memory_that_there_is_not_is_not_counted():
+    before = workspace._total
+    with pytest.raises((MemoryError, ValueError)):
+        workspace.empty((1 << 50,), np.float64)
+    assert workspace._total == before
+
+
 def test_an_array_in_a_cycle_is_kept_until_the_cycle_is_collected():
     holder = {"array": workspace.empty((LARGE,), np.float64)}
     holder["itself"] = holder

@@ -100,7 +100,6 @@ INTERNAL = {
     "training.callback": "called by the Solver",
     "training.csv_log.CSVLog.": "called by the Solver",
     "training.live.LiveCurves.": "called by the Solver",
-    "training.live.spark": "called by LiveCurves",
     "training.progress_bar": "used by the Solver",
     "training.stopping.EarlyStopping.": "called by the Solver",
     "training.tensorboard_log": "needs an extra, tested in test_callbacks",

@@ -539,6 +539,8 @@ param = {"pool_height": 2, "pool_width": 2, "stride": 2}
 out, _ = fast_layers.max_pool_forward_fast(np.ones((1, 1, 2, 2)), param)
 print(fast_layers.backend(), out.item())
 """
+# It depends on how the package was installed; tests/kernels/test_advice.py has each case.
+ADVICE = r"setup\.py build_ext --inplace|run Python from another folder|python -m pip install"
 HIDE_THE_EXTENSION = "import sys; sys.modules['cs231n.kernels.native'] = None\n"
 
 
@@ -557,7 +559,7 @@ def run(code, **environment):
 def test_without_the_extension_numpy_works_and_one_line_says_how_to_build():
     result = run(HIDE_THE_EXTENSION + POOL_A_TIE)
     assert result.stdout.split() == ["numpy", "1.0"]
-    assert result.stderr.count("python setup.py build_ext --inplace") == 1
+    assert len(re.findall(ADVICE, result.stderr)) == 1
 
 
 def test_who_asks_for_numpy_gets_it_without_a_warning():
@@ -571,7 +573,7 @@ def test_a_missing_extension_can_be_made_an_error():
     result = run(HIDE_THE_EXTENSION + POOL_A_TIE, CS231N_REQUIRE_EXTENSION="1")
     assert result.returncode != 0
     assert "ImportError: cs231n: the compiled extension is missing" in result.stderr
-    assert "python setup.py build_ext --inplace" in result.stderr
+    assert re.search(ADVICE, result.stderr)
 
 
 def test_asking_for_compiled_kernels_that_are_missing_is_an_error():

@@ -1,6 +1,7 @@
 """The notebooks as they are stored, and the script that executes them."""
 
 import ast
+import importlib
 import importlib.util
 import json
 import os
@@ -42,6 +43,21 @@ def program(cell):
     """Return a cell's syntax tree, without the lines that are IPython's."""
     lines = "".join(cell["source"]).splitlines()
     return ast.parse("\n".join(line for line in lines if not line.startswith(("%", "!"))))
+
+
+def test_what_notebooks_import_is_there(stored):
+    imports = [
+        node
+        for cell in code_cells(stored)
+        for node in ast.walk(program(cell))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cs231n")
+    ]
+    assert imports
+    for node in imports:
+        home = importlib.import_module(node.module)
+        for name in node.names:
+            module = f"{node.module}.{name.name}"
+            assert hasattr(home, name.name) or importlib.util.find_spec(module), module
 
 
 def test_notebooks_are_stored_as_they_ran_from_top_to_bottom(stored):

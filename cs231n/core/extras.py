@@ -35,7 +35,7 @@ def need(module: str, extra: str, what: str) -> ModuleType:
         top = module.partition(".")[0]
         if (error.name or "").partition(".")[0] != top:
             raise
+        # Without a name: the command line would take it for a package of every installation.
         raise ModuleNotFoundError(
-            f"{what} needs {top}, which is not installed; expected: pip install 'cs231n[{extra}]'",
-            name=error.name,
+            f"{what} needs {top}, which is not installed; expected: pip install 'cs231n[{extra}]'"
         ) from None

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import sys
 
 import pytest
 from trials import Inline
@@ -120,6 +121,15 @@ def test_what_cannot_be_searched_is_told(tmp_path, words, message, in_process, c
     words = [word.format(tmp_path) for word in words]
     assert main(["search", *words, "--trials", "1", *in_process]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_told_with_what_installs_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["search", "--reg", "0:1"]) == 2
+    assert capsys.readouterr().err == (
+        "cs231n search: a search needs optuna, which is not installed;"
+        " expected: pip install 'cs231n[search]'\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ DOORS = {
     "net_visualization": "What a network sees",
     "net_visualization_pytorch": "What a PyTorch model sees",
     "torch_bridge": "To PyTorch and back",
+    "onnx_bridge": "To ONNX",
     "im2col": "Windows as columns",
     "notebook": "For notebooks",
 }

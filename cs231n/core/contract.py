@@ -107,9 +107,11 @@ def _layer(
 def _bound(signature: inspect.Signature, args: Any, kwargs: Any) -> tuple[Any, ...]:
     """Return all arguments by position; a TypeError if they do not fit."""
     try:
-        return signature.bind(*args, **kwargs).args
+        bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f": {error}") from None
+    bound.apply_defaults()  # `args` ends at the first argument that was left out
+    return bound.args
 
 
 def _name(error: Exception, function: Callable[..., Any]) -> None:

@@ -298,3 +298,11 @@ def test_the_reference_layers_name_and_raise_nothing():
             assert not isinstance(node, (ast.Raise, ast.Assert)), function.name
             is_name = isinstance(node, ast.Constant) and node.value in names
             assert not is_name, f"{function.name} names itself or another"
+
+
+def test_a_keyword_after_an_argument_left_out_arrives():
+    @forward(x="N D")
+    def layer(x, factor=2.0, shift=0.0):
+        return x * factor + shift
+
+    np.testing.assert_array_equal(layer(np.ones((1, 2)), shift=5.0), [[7.0, 7.0]])

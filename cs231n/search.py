@@ -96,7 +96,8 @@ def search(
     space : mapping of str to Range, Choice or list
         What is searched.
     folder : str or path
-        Folder of the search, new or empty; workers on other machines must see it under this name.
+        Folder of the search, new or without one in it; workers on other machines must see it under
+        this name.
     trials : int
         How many there are in the end.
     seed : int
@@ -135,7 +136,7 @@ def search(
     ValueError, TypeError
         If an argument is not sensible, or every trial has failed.
     FileExistsError
-        If the folder holds something and `resume` is off.
+        If the folder holds a search and `resume` is off.
     ModuleNotFoundError
         If Optuna is not installed.
     LockedError
@@ -170,6 +171,8 @@ def search(
     jobs = checks.integer(_WHERE, "jobs", jobs, least=1)
     place = _claimed(checks.path(_WHERE, "folder", folder), resume)
     with lock.hold(place / "search.lock", f"the search in {place}"):
+        # Only now: it may be what tells the workers of another process to end.
+        (place / STOP).unlink(missing_ok=True)
         if data is not None:
             store_data(place, dict(checks.mapping(_WHERE, "data", data)))
         with closing(_workers(executor, jobs)) as workers:
@@ -204,8 +207,6 @@ def _claimed(folder: Path, resume: bool) -> Path:
             raise FileExistsError(
                 f"{_WHERE}: {folder} holds a search already; expected a new folder, or resume"
             )
-    if (folder / STOP).is_symlink() or (folder / STOP).exists():
-        (folder / STOP).unlink()
     return folder.absolute()
 
 

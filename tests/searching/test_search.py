@@ -8,7 +8,10 @@ import trials
 from trials import Inline
 
 from cs231n.core import extras
+from cs231n.files import lock
+from cs231n.files.lock import LockedError
 from cs231n.search import Range, _Search, search
+from cs231n.searching.job import STOP
 
 pytest.importorskip("optuna")
 
@@ -207,3 +210,12 @@ def test_a_journal_that_is_a_link_is_refused(tmp_path):
     (tmp_path / "study.journal").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="is a link"):
         run(tmp_path, resume=True)
+
+
+def test_a_search_that_another_process_ends_is_not_told_to_go_on(tmp_path):
+    (tmp_path / STOP).touch()
+    with lock.hold(tmp_path / "search.lock", "this test"), pytest.raises(LockedError):
+        run(tmp_path, resume=True)
+    assert (tmp_path / STOP).exists()
+    assert len(run(tmp_path, resume=True).rows) == 4
+    assert not (tmp_path / STOP).exists()

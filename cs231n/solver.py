@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -236,7 +236,10 @@ class Solver:
         if classes is not None:
             inputs.check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
         if isinstance(data, Dataset) and hasattr(model, "remember"):
-            model.remember(data)
+            # Flattened images, or some of the classes, are trained on as well: `predict` then says
+            # that the network does not know its inputs.
+            with suppress(ValueError):
+                model.remember(data)
         self.update_rule, self._rule = update_rule, optim.find("Solver", update_rule)
         self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
         if isinstance(self._rule, str):

@@ -11,6 +11,7 @@ import pytest
 
 from cs231n import optim
 from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
+from cs231n.data_utils import get_builtin_data
 from cs231n.files import storage
 from cs231n.kernels import backend, fast_optim
 from cs231n.solver import DivergedError, Solver
@@ -1249,3 +1250,20 @@ def test_a_schedule_knows_the_rules_own_learning_rate():
     solver = Solver(Scripted([1.0]), numbered(), "adam", schedule=lambda progress: 0.5)
     solver._step()
     assert solver.optim_configs["w"]["learning_rate"] == 0.5e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "model"),
+    [
+        (lambda X, y: (X.reshape(len(X), -1), y), TwoLayerNet(hidden_dim=4)),
+        (lambda X, y: (X.reshape(len(X), -1)[:, :50], y), TwoLayerNet(input_dim=50, hidden_dim=4)),
+        (lambda X, y: (X[y < 2], y[y < 2]), TwoLayerNet(hidden_dim=4, num_classes=2)),
+    ],
+    ids=["flat", "features", "two classes"],
+)
+def test_a_data_set_that_was_changed_is_trained_on(change, model):
+    data = get_builtin_data(num_training=60, num_validation=30, num_test=10)
+    for split in ("train", "val"):
+        data[f"X_{split}"], data[f"y_{split}"] = change(data[f"X_{split}"], data[f"y_{split}"])
+    Solver(model, data, num_epochs=1, batch_size=10, verbose=False).train()
+    assert model.inputs is None

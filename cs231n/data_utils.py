@@ -109,7 +109,8 @@ def standardize(data: dict[str, Any]) -> np.ndarray:
     deviation = np.sqrt(np.sum(squares, axis=0) * X.shape[1] / X.size)  # (C,)
     deviation[deviation == 0] = 1
     for name in ("X_train", "X_val", "X_test"):
-        data[name] /= deviation[:, None, None].astype(data[name].dtype)
+        images = data[name]
+        images /= deviation[:, None, None].astype(images.dtype)
     if isinstance(data, Dataset):
         data.normalization = data.normalization.divided_by(deviation)
     return deviation

@@ -236,7 +236,7 @@ class Solver:
         if classes is not None:
             inputs.check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
         if isinstance(data, Dataset) and hasattr(model, "remember"):
-            # Flattened images, or some of the classes, are trained on as well: `predict` then says
+            # Changed images, or some of the classes, are trained on as well: `predict` then says
             # that the network does not know its inputs.
             with suppress(ValueError):
                 model.remember(data)

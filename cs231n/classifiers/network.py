@@ -303,10 +303,16 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If it is none, or one of other images or of more classes.
+            If it is none, or one of other images or of more classes, or its images were changed
+            after they were loaded.
         """
         where = f"{self._name}.remember"
-        checks.attributes(where, "data", data, "normalization", "class_names")
+        checks.attributes(where, "data", data, "normalization", "class_names", "changed")
+        if data.changed:
+            raise ValueError(
+                f"{where}: the images of data were changed after they were loaded, so it is not"
+                f" known what was done to them; expected a data set as load_data gives it"
+            )
         inputs = Inputs(data["X_train"].shape[1:], data.normalization, tuple(data.class_names))
         self.inputs = inputs.checked(where, self.input_shape, self.num_classes)
 

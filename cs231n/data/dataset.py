@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
 import zlib
@@ -50,6 +51,9 @@ class Dataset(dict[str, Any]):
     class_names : tuple of str
     normalization : Normalization
     skipped : tuple of str
+    changed : bool
+        Whether images were exchanged, or reckoned with in place by ``data[name] /= 2``, so that
+        they may be no longer normalised as `normalization` says.  Views of them are not.
     """
 
     _EXTRA = ("class_names", "normalization", "skipped")
@@ -65,6 +69,20 @@ class Dataset(dict[str, Any]):
         self.class_names = tuple(class_names)
         self.normalization = normalization
         self.skipped = tuple(skipped)
+        self.changed = False
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Take an array, and note whether the images are others than those that were loaded."""
+        before = self.get(key)
+        if key.startswith("X_") and isinstance(before, np.ndarray):
+            is_view = isinstance(value, np.ndarray) and np.may_share_memory(value, before)
+            self.changed |= value is before or not is_view
+        super().__setitem__(key, value)
+
+    def keep(self, part: str, indices: np.ndarray) -> None:
+        """Keep the samples of these indices of a part, 'train', 'val' or 'test'."""
+        for name in (f"X_{part}", f"y_{part}"):
+            super().__setitem__(name, self[name][indices])
 
     def __missing__(self, key: object) -> Any:
         """Return an attribute that is asked for like a key."""
@@ -74,12 +92,12 @@ class Dataset(dict[str, Any]):
 
     def copy(self) -> Dataset:
         """Return a data set with the same arrays."""
-        return Dataset(self, self.class_names, self.normalization, self.skipped)
+        return copy.copy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy deeply, with the attributes."""
         parts = (dict(self), self.class_names, self.normalization, self.skipped)
-        return Dataset, parts
+        return Dataset, parts, {"changed": self.changed}
 
     def __repr__(self) -> str:
         """Say how many images of what size and how many classes there are."""

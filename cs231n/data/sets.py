@@ -474,7 +474,5 @@ def limited(where: str, data: Dataset, counts: Mapping[str, int | None], seed: i
             raise ValueError(f"{where}: {count} {part} images asked for; there are {there}")
         if count is not None and count < there:
             drawn = np.random.default_rng([seed, 1]).permutation(there)[:count]
-            keep = np.sort(drawn)
-            for name in (f"X_{part}", f"y_{part}"):
-                data[name] = data[name][keep]
+            data.keep(part, np.sort(drawn))
     return data

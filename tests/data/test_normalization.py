@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from cs231n.classifiers import TwoLayerNet
 from cs231n.data_utils import (
     BUILTIN_CLASSES,
     Dataset,
@@ -159,3 +160,23 @@ class TestImages:
         pixels = np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1)
         found = normalization.apply_pixels(pixels).ravel()
         np.testing.assert_allclose(found, [-2, -1.2, 2], rtol=1e-6)
+
+
+class TestChanged:
+    def test_views_and_what_the_library_does_are_no_change(self):
+        data = get_builtin_data(num_training=20, num_validation=5, num_test=5)
+        data["X_train"], data["y_train"] = data["X_train"][:10], data["y_train"][:10]
+        standardize(data)
+        data.keep("val", np.array([3, 1]))
+        data["notes"] = "mine"
+        assert not data.changed
+        assert len(data["X_val"]) == len(data["y_val"]) == 2
+
+    @pytest.mark.parametrize("copied", [lambda data: data, copy.deepcopy, Dataset.copy])
+    def test_other_images_and_sums_in_place_are(self, copied):
+        for change in (lambda X: X / 255, lambda X: X.tolist(), lambda X: np.divide(X, 2, out=X)):
+            data = get_builtin_data(num_training=20, num_validation=5, num_test=5)
+            data["X_train"] = change(data["X_train"])
+            assert copied(data).changed
+            with pytest.raises(ValueError, match=r"^TwoLayerNet.remember: .* were changed"):
+                TwoLayerNet().remember(copied(data))

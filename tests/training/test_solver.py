@@ -1258,8 +1258,9 @@ def test_a_schedule_knows_the_rules_own_learning_rate():
         (lambda X, y: (X.reshape(len(X), -1), y), TwoLayerNet(hidden_dim=4)),
         (lambda X, y: (X.reshape(len(X), -1)[:, :50], y), TwoLayerNet(input_dim=50, hidden_dim=4)),
         (lambda X, y: (X[y < 2], y[y < 2]), TwoLayerNet(hidden_dim=4, num_classes=2)),
+        (lambda X, y: (X / 255, y), TwoLayerNet(hidden_dim=4)),
     ],
-    ids=["flat", "features", "two classes"],
+    ids=["flat", "features", "two classes", "divided"],
 )
 def test_a_data_set_that_was_changed_is_trained_on(change, model):
     data = get_builtin_data(num_training=60, num_validation=30, num_test=10)

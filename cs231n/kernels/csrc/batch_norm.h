@@ -123,22 +123,24 @@ static void strip_forward_task(const void *arg, ptrdiff_t index, int thread)
 
 /* The columns of dx add up to zero, but for roundings that a bias in front of the layer would
  * gather: take them out.  `rest` holds the sums. */
-static void centre_strip(T *dx, const T *rest, ptrdiff_t N, ptrdiff_t C, ptrdiff_t width)
+ALWAYS_INLINE void centre_strip(T *dx, T *rest, ptrdiff_t N, ptrdiff_t C, ptrdiff_t width)
 {
+    for (ptrdiff_t i = 0; i < width; i++)
+        rest[i] /= (T)N;
     for (ptrdiff_t n = 0; n < N; n++)
-        for (ptrdiff_t i = 0; i < width; i++)
-            dx[n * C + i] -= rest[i] / (T)N;
+        _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < width; i++)
+            dx[n * C + i] -= rest[i];
 }
 
-static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
+/* Inlined for a width that is known, where the loops over i are a few vectors; what they read is in
+ * arrays of its own, for dx might be written over anything else of type T. */
+ALWAYS_INLINE void strip_backward(const batch_norm_job *job, ptrdiff_t first, ptrdiff_t width)
 {
-    (void)thread;
-    const batch_norm_job *job = arg;
     const ptrdiff_t C = job->s->C, N = job->s->N;
-    const ptrdiff_t first = index * STRIP, width = MIN(STRIP, C - first);
-    const T *x = job->x + first, *dout = job->dout + first, *mean = job->mean + first;
+    const T *x = job->x + first, *dout = job->dout + first;
     T *dx = job->out + first, count = (T)N;
-    T sum[STRIP] = {0}, slope[STRIP] = {0}, rest[STRIP] = {0}, scale[STRIP];
+    T sum[STRIP] = {0}, slope[STRIP] = {0}, rest[STRIP] = {0}, scale[STRIP], mean[STRIP];
+    memcpy(mean, job->mean + first, (size_t)width * sizeof(T));
     for (ptrdiff_t n = 0; n < N; n++)
         for (ptrdiff_t i = 0; i < width; i++) {
             sum[i] += dout[n * C + i];
@@ -153,12 +155,24 @@ static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
         scale[i] = job->gamma[first + i] * inverse;
     }
     for (ptrdiff_t n = 0; n < N; n++)
-        for (ptrdiff_t i = 0; i < width; i++) {
+        _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < width; i++)
+        {
             const T d = dout[n * C + i] - sum[i] - (x[n * C + i] - mean[i]) * slope[i];
             rest[i] += dx[n * C + i] = d * scale[i];
         }
     if (job->s->train)
         centre_strip(dx, rest, N, C, width);
+}
+
+static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
+{
+    (void)thread;
+    const batch_norm_job *job = arg;
+    const ptrdiff_t first = index * STRIP, width = MIN(STRIP, job->s->C - first);
+    if (width == STRIP)
+        strip_backward(job, first, STRIP);
+    else
+        strip_backward(job, first, width);
 }
 
 /* ---- the two passes ---- */

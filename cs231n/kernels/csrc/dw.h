@@ -118,8 +118,9 @@ static void dw_blocking(dw_plan *p)
 static dw_plan make_dw_plan(const window_shape *s)
 {
     dw_plan p = {.s = s, .taps = s->C * s->HH * s->WW};
-    p.down = MIN(s->stride, s->HH);
-    p.across = MIN(s->stride, s->WW);
+    /* A gap of one pixel costs less to copy than to leave out. */
+    p.down = s->stride == 2 ? 2 : MIN(s->stride, s->HH);
+    p.across = s->stride == 2 ? 2 : MIN(s->stride, s->WW);
     dw_blocking(&p);
     p.in = (layout){.C = s->C, .H = s->H, .W = s->W, .r0 = -s->pad, .c0 = -s->pad, .step = 1};
     p.in.banded = p.bands > 1;

@@ -16,11 +16,13 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
-from cs231n import optim
+from cs231n import __version__, optim
 from cs231n.core import checks
 from cs231n.data.dataset import Dataset
 from cs231n.files.lock import Lock, LostFolderError
-from cs231n.kernels import fast_optim, workspace
+from cs231n.kernels import fast_optim, threads, workspace
+from cs231n.parallel.gradients import whole_loss
+from cs231n.parallel.ranks import Ranks
 from cs231n.schedules import Schedule
 from cs231n.training import arguments, checkpoint, generators, inputs, progress_bar
 from cs231n.training.arguments import SPLITS
@@ -130,7 +132,13 @@ class Solver:
         What is called while training goes on, such as those of `cs231n.callbacks`: objects with
         some of the methods ``on_train_begin``, ``on_step_end``, ``on_epoch_end`` and
         ``on_train_end``, each of which gets the Solver.  An error in one is told with its name, and
-        training goes on without it.
+        training goes on without it.  Of several ranks the first one calls them.
+    communicator : mpi4py.MPI.Comm, optional
+        Train on all its processes (ranks) together: each takes its share of every minibatch, and
+        the first one prints and writes.  All must be given the same.
+    sync_statistics : bool
+        With a communicator, whether batch normalisation takes its statistics over all ranks, or
+        each its own.
 
     Attributes
     ----------
@@ -226,6 +234,8 @@ class Solver:
         checkpoint_every: int | None = None,
         on_divergence: str = "warn",
         callbacks: Sequence[Any] = (),
+        communicator: Any = None,
+        sync_statistics: bool = True,
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
@@ -264,6 +274,13 @@ class Solver:
         self.on_divergence = checks.choice("Solver", "on_divergence", on_divergence, _DIVERGENCE)
         self._callbacks = Callbacks(callbacks, self._tell)
         self._check_rate()
+        self._ranks = None if communicator is None else Ranks.of(communicator)
+        self._sharing: Ranks | None = None  # during `train`, if there are several
+        self._is_watched = False  # whether the first of them has callbacks
+        self.sync_statistics = checks.flag("Solver", "sync_statistics", sync_statistics)
+        if self._ranks is not None and not self._ranks.is_first:
+            self.verbose, self.checkpoint_name = False, None
+            self._callbacks = Callbacks((), self._tell)
         self._reset()
 
     def _check_rate(self) -> None:
@@ -347,7 +364,12 @@ class Solver:
         interrupted, bit for bit, on the same machine.  That takes the state of NumPy's global
         generator too, from which layers draw: this function sets it.
         """
-        tree = checkpoint.load(path)
+        ranks = changes.get("communicator")
+        if ranks is None:
+            tree = checkpoint.load(path)
+        else:
+            changes["communicator"] = ranks = Ranks.of(ranks)
+            tree = ranks.from_first(lambda: checkpoint.load(path))
         given = arguments.of_resumed(tree.get("configuration"), changes)
         solver = cls(model, data, **{"checkpoint_name": os.fspath(path), **given})
         solver._go_on(tree)
@@ -359,7 +381,8 @@ class Solver:
         arguments.compare(self._configuration(sources), tree["configuration"])
         check_model(tree, self.model)
         state = RunState.from_tree(tree, self.iterations_per_epoch, len(self.X_train))
-        self._callbacks.set_states(tree.get("callbacks", []))
+        if self._ranks is None or self._ranks.is_first:
+            self._callbacks.set_states(tree.get("callbacks", []))
         generators.set_states(sources, tree["generators"])
         self.state, self._resumed = state, True
         if self.num_epochs > tree["configuration"]["arguments"].get("num_epochs", 0):
@@ -419,7 +442,7 @@ class Solver:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs, NumPy's global generator as it is now included."""
-        left_out = ("_signals", "_bar", "_drawn_from", "_lock", "on_check")
+        left_out = {"_signals", "_bar", "_drawn_from", "_lock", "on_check", "_ranks", "_sharing"}
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "global draws": (_process(), np.random.get_state(legacy=False))}
 
@@ -427,7 +450,8 @@ class Solver:
         """Become a copy, which in another process draws what the first one would have drawn."""
         kept = dict(kept)
         process, draws = kept.pop("global draws")
-        fresh = dict.fromkeys(("_bar", "_lock", "_drawn_from", "on_check"))
+        missing = ("_bar", "_lock", "_drawn_from", "on_check", "_ranks", "_sharing")
+        fresh = dict.fromkeys(missing)
         vars(self).update(kept, _signals=Signals(), **fresh)
         if process != _process():
             np.random.set_state(draws)
@@ -502,10 +526,50 @@ class Solver:
             self._clock = time.perf_counter()
             try:
                 self._take_over()
-                self._train()
+                with self._over_ranks():
+                    self._train()
             finally:
                 self._lock = None
                 self._add_seconds()
+
+    @contextmanager
+    def _over_ranks(self) -> Iterator[None]:
+        """Train on all ranks together: those that differ are refused, an error of one ends all."""
+        ranks = self._ranks
+        if ranks is None or ranks.size == 1:
+            yield
+            return
+        try:
+            ranks.require_same("Solver", self._what_must_agree())
+            threads.share_processors(*ranks.neighbours())
+            self._is_watched = ranks.from_first(lambda: bool(self._callbacks.given))
+            self._sharing = ranks
+            yield
+        except DivergedError:  # on all of them at once
+            raise
+        except BaseException as error:
+            ranks.fail(error)
+            raise
+        finally:
+            self._sharing = None
+
+    def _what_must_agree(self) -> dict[str, Any]:
+        """Return what must be the same on all ranks, as texts by name."""
+        sources = self._sources()
+        arrays = {f"data {name}": getattr(self, name) for name in SPLITS}
+        params = self.model.params
+        return {
+            **self._versions(),
+            **arguments.flat(arguments.shared(self._configuration(sources))),
+            **{name: arguments.whole_fingerprint(array) for name, array in arrays.items()},
+            **{f"parameters {name}": arguments.whole_fingerprint(w) for name, w in params.items()},
+            **arguments.flat({"random draws": generators.states(sources)}),
+            "iterations": len(self.loss_history),
+        }
+
+    def _versions(self) -> dict[str, str]:
+        """Return the versions of what computes."""
+        return {"cs231n": __version__, "numpy": np.__version__, "python": sys.version.split()[0]}
 
     def _take_over(self) -> None:
         """Keep aside what other runs have left under the name of the checkpoint."""
@@ -533,7 +597,8 @@ class Solver:
         self._drawn_from = self._sources()
         self._warned.discard("divergence")
         try:
-            self._callbacks.begin(self)
+            with self._alone():
+                self._callbacks.begin(self)
             self._loop()
         except DivergedError as error:
             if self.on_divergence != "stop":
@@ -547,14 +612,15 @@ class Solver:
             with self._signals.held:
                 self._keep_best()
             self._add_seconds()
-            self._callbacks.end(self)
+            with self._alone():
+                self._callbacks.end(self)
 
     def _loop(self) -> None:
         """Make the iterations; what an interrupted run has left of its last one comes first."""
         if self.state.pending:
             self._end_iteration()
         for t in self._iterations():
-            if self.state.stop:
+            if self._is_stopped():
                 break
             self._step()
             if self.print_every > 0 and t % self.print_every == 0:
@@ -564,6 +630,21 @@ class Solver:
             self._end_iteration()
         if self.state.stop and self.loss_history:
             self._end_early()
+
+    def _is_stopped(self) -> bool:
+        """Tell whether training is to end here; of several ranks the first one decides."""
+        if self._sharing is not None and self._is_watched:
+            self.state.stop = self._sharing.from_first(lambda: self.state.stop)
+        return bool(self.state.stop)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let callbacks measure what they want without other ranks, which do not call them."""
+        sharing, self._sharing = self._sharing, None
+        try:
+            yield
+        finally:
+            self._sharing = sharing
 
     def stop(self, reason: str = "stop was called") -> None:
         """End the training after the step that is under way; callbacks may call this.
@@ -619,7 +700,8 @@ class Solver:
         self._add_seconds()
         hook = {"step end": "on_step_end", "epoch end": "on_epoch_end"}[task]
         for index in range(self.state.called, len(self._callbacks.given)):
-            self._callbacks.call(index, hook, self, count=True)
+            with self._alone():
+                self._callbacks.call(index, hook, self, count=True)
         with self._signals.held:
             self._done(task)
 
@@ -661,7 +743,8 @@ class Solver:
         try:
             if self.checkpoint_name is not None and self._saved != self._now():
                 self._save_checkpoint()
-            if self.accuracy_iterations[-1:] != [len(self.loss_history)]:
+            is_known = self.accuracy_iterations[-1:] == [len(self.loss_history)]
+            if not is_known and self._sharing is None:  # the other ranks may be gone
                 self._measure_now()
         except KeyboardInterrupt:
             return  # the second one: nothing more is measured
@@ -840,13 +923,21 @@ class Solver:
         )
         return math.sqrt(max(sum(squares), 0.0))
 
-    def _minibatch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a minibatch, and change its images as the user wants."""
+    def _minibatch(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Draw a minibatch, and change its images as the user wants; its size comes with it.
+
+        Of several ranks each takes its share; an augmentation draws for all samples.
+        """
         batch = self._next_batch()
+        count = len(batch)
+        share = slice(None) if self._sharing is None else self._sharing.share(count)
+        if self.augment is None:
+            batch = batch[share]
         X, y = _take(self.X_train, batch), self.y_train[batch]
         if self.augment is not None:
-            X = inputs.checked_images(self.augment, self.augment(X), X)
-        return X, y
+            X = inputs.checked_images(self.augment, self.augment(X), X)[share]
+            y = y[share]
+        return X, y, count
 
     def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:
         """Step all parameters; where a rule of the user's fails, none of them."""
@@ -890,9 +981,11 @@ class Solver:
             config["learning_rate"] = rate
 
     def _loss(
-        self, X: np.ndarray, y: np.ndarray
+        self, X: np.ndarray, y: np.ndarray, count: int
     ) -> tuple[float, dict[str, np.ndarray], dict[str, float]]:
         """Return loss and gradients, and the strengths of the L2 terms that these leave out."""
+        if self._sharing is not None:
+            return self._loss_of_all(self._sharing, X, y, count)
         if self.clip_norm is not None:  # the norm is that of the whole gradient
             loss, grads = self.model.loss(X, y)
             return loss, grads, {}
@@ -901,6 +994,21 @@ class Solver:
             return loss, grads, self.model.l2_strengths()
         loss, grads = self.model.loss(X, y)
         return loss, grads, {}
+
+    def _loss_of_all(
+        self, ranks: Ranks, X: np.ndarray, y: np.ndarray, count: int
+    ) -> tuple[float, dict[str, np.ndarray], dict[str, float]]:
+        """Return the same for a minibatch of which this rank has its share."""
+        leaves = _can_leave_l2(self.model.loss)
+        settings = {"l2_gradient": False} if leaves else {}
+        given = self.model, X, y, count, settings, self.sync_statistics
+        loss, grads = whole_loss(ranks, *given)
+        l2 = self.model.l2_strengths() if leaves else {}
+        if self.clip_norm is None:
+            return loss, grads, l2
+        for name, strength in l2.items():
+            grads[name] = fast_optim.add_scaled(grads[name], strength, self.model.params[name])
+        return loss, optim.clip_gradients(grads, self.clip_norm), {}
 
     def _next_batch(self) -> np.ndarray:
         """Draw the indices of a minibatch."""
@@ -938,6 +1046,9 @@ class Solver:
 
     def _check(self) -> None:
         """Measure the accuracies, write them down and keep the parameters if they are the best."""
+        if self._sharing is not None and not self.sync_statistics:
+            kept = getattr(self.model, "bn_params", [])
+            _put_statistics(self.model, self._sharing.from_first(lambda: kept))
         before, made = self._moment(), False
         try:
             train_acc = self.check_accuracy(
@@ -945,7 +1056,8 @@ class Solver:
             )
             val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
             val_loss = self._scored_loss
-            if self.y_val.dtype.kind in "iu":  # of a model that says so only by its scores
+            # Of a model that says so only by its scores; a rank without a share has seen none.
+            if self.y_val.dtype.kind in "iu" and self._classes:
                 inputs.check_labels(y_val=self.y_val, classes=self._classes)
             with self._signals.held:
                 self._write_down(train_acc, val_acc, val_loss)
@@ -1071,12 +1183,25 @@ class Solver:
             if num_samples < len(X):
                 drawn = self._rng.choice(len(X), num_samples)
                 X, y = X[drawn], y[drawn]
+        count, ranks = len(X), self._sharing
+        if ranks is None:
+            return self._right(X, y, batch_size) / count
+        share = ranks.share(count)
+        X, y = X[share], y[share]
+        right = self._right(X, y, batch_size) if len(X) else 0
+        mine = [right, self._scored_loss * len(X) if len(X) else 0.0]
+        total, loss = ranks.gather(np.array(mine)).sum(axis=0)
+        self._scored_loss = float(loss) / count
+        return float(total) / count
+
+    def _right(self, X: np.ndarray, y: np.ndarray, batch_size: int) -> int:
+        """Return how many samples are scored right."""
         starts = range(0, len(X), batch_size)
         scores = [self.model.loss(X[start : start + batch_size]) for start in starts]
         self._classes = scores[0].shape[1]
         self._scored_loss = inputs.cross_entropy(scores, y)
         predicted = np.concatenate([_predicted(batch) for batch in scores])
-        return float(np.mean(predicted == y))
+        return int(np.sum(predicted == y))
 
 
 def _process() -> tuple[str, int]:

@@ -21,6 +21,7 @@ PICTURE = HERE / "architecture.svg"
 SUBJECTS = {
     "commands": "train, search, check, bench",
     "search": "trials on any executor",
+    "parallel": "ranks, sums of gradients",
     "searching": "space, study, workers",
     "notebook": "what our notebooks share",
     "relaid": "other layouts' names",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -385,6 +386,22 @@ class Network:
                 part = inputs.prepared(part, self.dtype)
             out[start : start + _BATCH] = self.forward(part.reshape(-1, *self.input_shape))[0]
         return out
+
+    @contextmanager
+    def replaced(self, stage: Callable[[Layer], Stage]) -> Iterator[None]:
+        """Let the layers be what a function makes of them, for the body.
+
+        Parameters
+        ----------
+        stage : callable
+            Function of a layer that returns the stage to run in its place.
+        """
+        layers = self._layers
+        self._layers = [one._replace(stage=stage(one)) for one in layers]
+        try:
+            yield
+        finally:
+            self._layers = layers
 
     def save(self, fname: str | os.PathLike[str]) -> Path:
         """Write parameters, running statistics and what the network is to a `.npz` file.

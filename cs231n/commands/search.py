@@ -27,7 +27,7 @@ __all__ = ["add_options", "run"]
 
 _CONFIGURATION = "search.json"
 # Options of `train` that are the search's own, or that no trial may have otherwise than another.
-_OWN = ("help", "seed", "output", "resume")
+_OWN = ("help", "seed", "output", "resume", "mpi", "statistics_per_rank")
 _FIXED = ("print_every", "checkpoint_every", "mirror", "data_dir", "dtype")
 _FREE = ("trials", "jobs", "threads", "dask", "mpi")  # that may be others when a search goes on
 _FLAGS = {"on": True, "off": False}
@@ -213,7 +213,8 @@ def _trial(fixed: dict[str, Any], job: Job) -> Any:
 
 def _options(fixed: dict[str, Any], job: Job) -> argparse.Namespace:
     """Return the options of a trial, as `train` takes them."""
-    options = argparse.Namespace(seed=job.seed, output=None, resume=None)
+    start = {name: action.default for name, action in actions().items()}
+    options = argparse.Namespace(**{**start, "seed": job.seed})
     for name, value in fixed.items():
         words = value if isinstance(value, list) else [value]
         keys = [name if len(words) == 1 else f"{name}.{i}" for i in range(1, len(words) + 1)]

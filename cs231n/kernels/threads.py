@@ -14,7 +14,7 @@ import os
 
 from cs231n.core import checks
 
-__all__ = ["get_num_threads", "set_num_threads"]
+__all__ = ["get_num_threads", "set_num_threads", "share_processors"]
 
 _MOST = 256  # the memory that a convolution needs grows with the number of threads
 
@@ -30,6 +30,7 @@ def _default() -> int:
 
 
 _num_threads = _default()
+_is_chosen = "OMP_NUM_THREADS" in os.environ
 
 
 def get_num_threads() -> int:
@@ -54,8 +55,23 @@ def set_num_threads(num_threads: int) -> int:
     ValueError, TypeError
         If num_threads is no positive integer.
     """
-    global _num_threads
+    global _num_threads, _is_chosen
     previous = _num_threads
     wanted = checks.integer("set_num_threads", "num_threads", num_threads, least=1, most=math.inf)
-    _num_threads = min(wanted, _MOST)
+    _num_threads, _is_chosen = min(wanted, _MOST), True
     return previous
+
+
+def share_processors(processes: int, processors: int) -> None:
+    """Use the share of a machine's processors that is this process's, unless a number was chosen.
+
+    Parameters
+    ----------
+    processes : int
+        That compute on this machine together.
+    processors : int
+        That they may run on.
+    """
+    global _num_threads
+    if not _is_chosen:
+        _num_threads = min(max(processors // processes, 1), _MOST)

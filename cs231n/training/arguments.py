@@ -13,6 +13,7 @@ import math
 import re
 import sys
 import types
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -25,7 +26,7 @@ from cs231n.training import generators
 
 __all__ = [
     *("NAMES", "SPLITS", "check_form", "compare", "configuration", "fingerprint", "name_of"),
-    *("of_resumed", "shapes"),
+    *("flat", "of_resumed", "shapes", "shared", "whole_fingerprint"),
 ]
 
 _WHERE = "Solver.resume"
@@ -36,7 +37,8 @@ _FIXED = (
     *("num_val_samples", "replace", "augment", "schedule", "weight_decay", "clip_norm"),
 )
 _FREE = ("num_epochs", "print_every", "verbose", "checkpoint_every", "on_divergence")
-_NEW = ("checkpoint_name", "progress", "rng", "callbacks")  # not stored, or not under this name
+# Not stored, or not under this name.
+_NEW = ("checkpoint_name", "progress", "rng", "callbacks", "communicator", "sync_statistics")
 NAMES = (*_FIXED, *_FREE)
 _FORM = {
     **dict.fromkeys(("network", "data", "functions", "generators", "computed by"), dict),
@@ -212,6 +214,58 @@ def fingerprint(array: np.ndarray) -> str:
     content = np.ascontiguousarray(array[::step])
     digest = hashlib.sha256(content.reshape(-1).view(np.uint8).data).hexdigest()
     return f"{array.dtype} {array.shape} with contents {digest[:16]}"
+
+
+def whole_fingerprint(*arrays: np.ndarray) -> str:
+    """Return a checksum of all that arrays hold, quickly: it tells mistakes, not attacks.
+
+    Parameters
+    ----------
+    *arrays : ndarray
+
+    Returns
+    -------
+    text : str
+    """
+    total = 0
+    for array in arrays:
+        content = np.ascontiguousarray(array)
+        total = zlib.crc32(content.reshape(-1).view(np.uint8).data, total)
+        total = zlib.crc32(f"{content.dtype} {content.shape}".encode(), total)
+    return f"{total:08x}"
+
+
+def shared(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that all ranks of a run must have alike."""
+    own = ("print_every", "verbose", "checkpoint_every")
+    given = {name: value for name, value in found["arguments"].items() if name not in own}
+    return {**found, "arguments": given}
+
+
+def flat(found: Any, name: str = "") -> dict[str, Any]:
+    """Return the leaves of nested dicts and lists, by the path that leads there.
+
+    Parameters
+    ----------
+    found : object
+        Arrays in it become checksums.
+    name : str
+        Of the whole.
+
+    Returns
+    -------
+    leaves : dict of str to object
+    """
+    if isinstance(found, np.ndarray):
+        return {name: whole_fingerprint(found)}
+    if isinstance(found, (list, tuple)):
+        found = {str(index): one for index, one in enumerate(found)}
+    if not isinstance(found, Mapping):
+        return {name: found}
+    leaves: dict[str, Any] = {}
+    for key, value in found.items():
+        leaves.update(flat(value, f"{name} {key}".strip()))
+    return leaves
 
 
 def _differences(name: str, found: Any, stored: Any) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.files.lock import Lock
 from cs231n.learning_rate import find_learning_rate
+from cs231n.parallel import mpi
+from cs231n.parallel.ranks import Ranks
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
@@ -38,14 +42,54 @@ def train(
 
     A search has its own way to load the data, once for many runs, and watches the Solver.
     """
+    if options.mpi:
+        return _train_on_ranks(options)
     if options.resume is not None:
         options = run_folder.read_options(options.resume, options)
+    return _train_in_folder(options, load, watch, None)
+
+
+def _train_on_ranks(options: argparse.Namespace) -> Path:
+    """Train on all ranks of MPI: the first one prints and writes, an error of one ends all."""
+    ranks = Ranks(mpi.world())
+    with _quiet(not ranks.is_first), ranks.failing_together():
+        if options.resume is not None:
+            given = options
+            options = ranks.from_first(lambda: run_folder.read_options(given.resume, given))
+        if ranks.is_first:
+            return _train_in_folder(options, build.load_data, lambda solver: None, ranks)
+        np.random.seed(options.seed)
+        data, nowhere = build.load_data(options), Path(run_folder.CHECKPOINT)
+        build.solver(options, build.network(options, data), data, nowhere, ranks).train()
+        return nowhere
+
+
+@contextmanager
+def _quiet(wanted: bool) -> Iterator[None]:
+    """Let the body print nothing, if that is wanted: one rank of many speaks for all."""
+    if not wanted:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        try:
+            yield
+        except Exception as error:
+            raise SystemExit(1) from error
+
+
+def _train_in_folder(
+    options: argparse.Namespace,
+    load: Callable[[argparse.Namespace], Dataset],
+    watch: Callable[[Solver], object],
+    ranks: Ranks | None,
+) -> Path:
+    """Train in a folder that is claimed, and return it."""
     np.random.seed(options.seed)
     with run_folder.claimed(options) as (folder, held):
         data, model = _begun(options, folder, load)
         if options.find_learning_rate:
             return _find_rate(folder, options, model, data)
-        solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT)
+        solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT, ranks)
         watch(solver)
         run_folder.write_configuration(folder, options)
         _announce(options, solver, data)

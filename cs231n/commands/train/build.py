@@ -16,6 +16,7 @@ from cs231n.commands.train.options import ARCHITECTURE, DEEP, SCHEDULES, refuse_
 from cs231n.data import sets
 from cs231n.data.dataset import Dataset
 from cs231n.data.load import holds_cifar10
+from cs231n.parallel.ranks import Ranks
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
@@ -100,14 +101,23 @@ def _require_classes(model: Network, classes: int) -> None:
 
 
 def solver(
-    options: argparse.Namespace, model: Network, data: dict[str, np.ndarray], path: Path
+    options: argparse.Namespace,
+    model: Network,
+    data: dict[str, np.ndarray],
+    path: Path,
+    ranks: Ranks | None = None,
 ) -> Solver:
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
     _fit_batch_size(options, len(data["X_train"]))
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
-    changeable["callbacks"] = _callbacks(options, path.parent)
+    first = ranks is None or ranks.is_first
+    changeable["callbacks"] = _callbacks(options, path.parent) if first else []
+    changeable["communicator"] = ranks
+    goes_on = options.resume is not None and checkpoint.exists(path)
+    if ranks is not None:
+        goes_on = ranks.from_first(lambda: goes_on)
     # A run that was stopped before its first checkpoint starts anew, and comes to the same.
-    if options.resume is None or not checkpoint.exists(path):
+    if not goes_on:
         return Solver(model, data, checkpoint_name=str(path), **fixed, **changeable)
     resumed = Solver.resume(path, model, data, **changeable)
     for name, value in fixed.items():
@@ -154,6 +164,7 @@ def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
         "num_epochs": options.epochs,
         "print_every": options.print_every,
         "checkpoint_every": options.checkpoint_every,
+        "sync_statistics": not options.statistics_per_rank,
         "on_divergence": "raise",  # a command ends with a clear message
         **{name: function for name, function in functions.items() if function is not None},
     }

@@ -38,7 +38,7 @@ __all__ = [
 
 DEEP = ("fully-connected", "convnet")  # of any depth
 # What may be another value when a run goes on: nothing that its numbers depend on.
-FREE = ("epochs", "print_every", "checkpoint_every", "data_dir")
+FREE = ("epochs", "print_every", "checkpoint_every", "data_dir", "mpi")
 SCHEDULES: dict[str, Schedule | None] = {
     "constant": None,
     "step": step,
@@ -87,6 +87,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="start from the network of this run; its last layer is new where the classes are"
         " others",
+    )
+    add(
+        "--mpi",
+        action="store_true",
+        help="train on all ranks together: mpiexec -n 2 python -m cs231n train --mpi",
+    )
+    add(
+        "--statistics-per-rank",
+        action="store_true",
+        help="with --mpi, batch normalisation by the samples of each rank instead of all",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")

@@ -215,15 +215,15 @@ def test_importing_the_package_does_not_import_mpi():
     ],
 )
 def test_a_missing_library_is_one_clear_line(module, message, monkeypatch, capsys):
-    def fail(name):
+    def fail(*arguments):
         raise module
 
     if module is None:
         monkeypatch.setitem(sys.modules, "mpi4py", None)
         monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
     else:
-        monkeypatch.setattr(mpi.extras.importlib, "import_module", fail)
-    assert main(["train", "--mpi"]) == 1
+        monkeypatch.setattr(mpi.extras, "need", fail)
+    assert main(["train", "--mpi"]) == (2 if module is None else 1)
     err = capsys.readouterr().err
     assert re.search(message, err)
     assert err.count("\n") == 1

@@ -285,8 +285,12 @@ def test_an_error_on_one_rank_ends_all(error, size):
 
 def test_a_loss_that_diverges_does_so_on_all_ranks():
     changes = {"optim_config": {"learning_rate": 1e200}, "on_divergence": "raise"}
-    with np.errstate(all="ignore"):
-        results = run_ranks(2, lambda one: solver(one, **changes).train())
+
+    def run(communicator):
+        with np.errstate(all="ignore"):  # each thread has its own
+            solver(communicator, **changes).train()
+
+    results = run_ranks(2, run)
     assert [type(error) for error in results] == [DivergedError] * 2
 
 

@@ -103,6 +103,6 @@ lint: setup
 clean:
 	rm -rf $(VENV) build dist *.egg-info cs231n/*.so cs231n/*.c cs231n/kernels/*.so cs231n/kernels/*.c
 
-# Removes the folders of all training runs, and what they have learnt.
+# Removes the folders of all training runs, and what they have learnt; those of the notebooks, too.
 clean-runs:
-	rm -rf runs
+	rm -rf runs notebooks/runs

@@ -200,13 +200,13 @@ def load_imagenet_val(num: int | None = None) -> tuple[np.ndarray, np.ndarray, d
 
 def _find_imagenet_val() -> Path:
     """Return the file of 25 images in the first folder that has it."""
-    places = [folder / IMAGENET_VAL for folder in data_folders()]
-    for place in places:
+    folders = data_folders()
+    for place in (folder / IMAGENET_VAL for folder in folders):
         if place.is_file():
             return place
-    looked = "\n  ".join(str(place) for place in places)
+    looked = ", ".join(map(str, folders))
     raise FileNotFoundError(
-        f"{IMAGENET_VAL} is not there. Looked for\n  {looked}\n"
-        "Get it with: python -m cs231n download --imagenet-val\n"
-        f"or download {IMAGENET_VAL_URLS[-1]} into one of these folders."
+        f"{IMAGENET_VAL} is not there: looked in {looked}\n"
+        "Get it with: python -m cs231n download --imagenet-val,"
+        f" or download {IMAGENET_VAL_URLS[-1]} into one of these folders."
     )

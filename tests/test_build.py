@@ -1,6 +1,6 @@
 """What `setup.py` says where a build cannot work: one line, and nothing of a traceback.
 
-And that what it installs is found from everywhere.
+And that what it installs is found from everywhere, and that `make clean-runs` removes runs.
 """
 
 import os
@@ -87,3 +87,17 @@ def test_a_folder_of_data_with_the_name_of_the_package_does_not_hide_it(tmp_path
     assert (result.returncode, result.stdout) == (0, f"cs231n {cs231n.__version__}\n"), (
         result.stderr
     )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_clean_runs_removes_runs_and_nothing_else(tmp_path):
+    for name in ("runs/one", "notebooks/runs/two", "elsewhere/three", "data"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "best_model.npz").touch()
+    (tmp_path / "runs" / "link").symlink_to(tmp_path / "data")
+    command = ["make", "-f", TOP / "Makefile", "clean-runs"]
+    for _ in range(2):  # where there are none any more, it has nothing to do
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        left = sorted(path.parent.name for path in tmp_path.rglob("best_model.npz"))
+        assert left == ["data", "three"]
+        assert not (tmp_path / "runs").exists()

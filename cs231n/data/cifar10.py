@@ -15,10 +15,10 @@ __all__ = [
     "TEST_BATCHES",
     "TRAINING_BATCHES",
     "data_folders",
-    "describe_places",
     "find_cifar10",
     "is_altered",
     "md5",
+    "not_there",
 ]
 
 FOLDER = "cifar-10-batches-py"
@@ -71,17 +71,17 @@ def find_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
     for place in places:
         if any((place / name).is_file() for name in BATCH_BYTES):
             return place
-    raise FileNotFoundError(
-        f"CIFAR-10 is not there. Looked for {FOLDER}, or its files, in\n"
-        f"{describe_places(roots)}\n"
-        "Get it with: python -m cs231n download\n"
-        "or let the environment variable CS231N_DATA name the folder that holds it."
+    raise FileNotFoundError(not_there("CIFAR-10", f"{FOLDER}, or its files,", roots))
+
+
+def not_there(title: str, files: str, folders: Sequence[Path], download: str = "") -> str:
+    """Return a line on files that are in none of the folders, and one on how to get them."""
+    looked = ", ".join(map(str, dict.fromkeys(folders)))
+    return (
+        f"{title} is not there: looked for {files} in {looked}\n"
+        f"Get it with: python -m cs231n download{download}, or let the environment variable"
+        " CS231N_DATA name the folder that holds it."
     )
-
-
-def describe_places(folders: Sequence[Path]) -> str:
-    """Return a line for each folder, once, in the order in which they were searched."""
-    return "\n".join(f"  {folder}" for folder in dict.fromkeys(folders))
 
 
 def _is_usual(folder: Path) -> bool:

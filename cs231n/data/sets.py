@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from cs231n.core import checks
 from cs231n.data import cifar100, idx
-from cs231n.data.cifar10 import data_folders, describe_places
+from cs231n.data.cifar10 import data_folders, not_there
 from cs231n.data.dataset import Dataset, arrays_to_dataset, normalized, reserve
 from cs231n.data.mat import read_mat
 from cs231n.files.npz import open_npz
@@ -374,11 +374,7 @@ def _first(
     for place in places:
         if has(place):
             return place
-    raise FileNotFoundError(
-        f"{title} is not there. Looked for its files in\n{describe_places(roots)}\n"
-        f"Get it with: python -m cs231n download --data {name}\n"
-        "or let the environment variable CS231N_DATA name the folder that holds it."
-    )
+    raise FileNotFoundError(not_there(title, "its files", roots, f" --data {name}"))
 
 
 def _optional_path(where: str, name: str, value: Any) -> Path | None:

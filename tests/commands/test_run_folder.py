@@ -15,7 +15,8 @@ from test_commands import FILES, history, read_json
 
 from cs231n import vis_utils
 from cs231n.__main__ import main
-from cs231n.classifiers import Network
+from cs231n.classifiers import Network, TwoLayerNet
+from cs231n.commands import evaluation
 from cs231n.commands.train import options as train_options
 from cs231n.commands.train import run_folder
 from cs231n.solver import Solver
@@ -236,22 +237,30 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch, caps
 
 
 def test_a_failing_test_leaves_what_was_learned(tmp_path, monkeypatch, capsys):
-    check = Solver.check_accuracy
-
-    def short_of_memory(solver, X, y, *args, **kwargs):
-        if len(X) == 20:  # the test images
-            raise MemoryError
-        return check(solver, X, y, *args, **kwargs)
+    def short_of_memory(*args, **kwargs):
+        raise MemoryError
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Solver, "check_accuracy", short_of_memory)
+        patch.setattr(evaluation, "evaluated", short_of_memory)
         assert main([*RUN, "--output", str(folder)]) == 1
     assert capsys.readouterr().err == "cs231n train: MemoryError\n"
     assert {path.name for path in folder.iterdir()} >= LEARNED
     assert read_json(folder / "results.json")["iterations"] == 3
     assert main(["train", "--resume", str(folder)]) == 0
     assert read_json(folder / "results.json")["test_acc"] >= 0
+
+
+def test_the_test_images_are_looked_at_once(tmp_path, monkeypatch):
+    seen, loss = [], TwoLayerNet.loss
+
+    def counted(model, X, y=None, **options):
+        seen.append(len(X))
+        return loss(model, X, y, **options)
+
+    monkeypatch.setattr(TwoLayerNet, "loss", counted)
+    assert main([*RUN, "--batch-size", "30", "--output", str(tmp_path / "run")]) == 0
+    assert seen.count(20) == 1
 
 
 def test_parameters_that_cannot_be_written_do_not_take_the_history_with_them(

@@ -170,3 +170,15 @@ class TestWrongTurns:
             work, capsys, "--data", "pets", "--image-size", "3", "--model", "convnet"
         )
         assert "ConvNet: " in line
+
+    @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"])
+    def test_a_named_set_that_is_not_there(self, work, capsys, monkeypatch, name):
+        monkeypatch.setattr("platformdirs.user_data_path", lambda name, **_: work / "own" / name)
+        monkeypatch.setattr("cs231n.data.cifar10.__file__", str(work / "site/cs231n/data/x.py"))
+        assert main(["train", "--data", name]) == 1
+        line, advice = capsys.readouterr().err.splitlines()
+        assert " is not there: looked for " in line
+        assert str(work / "home") in line
+        wanted = "download, or" if name == "cifar10" else f"download --data {name}, or"
+        assert wanted in advice
+        assert not list(work.glob("runs/*"))

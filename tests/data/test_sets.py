@@ -109,7 +109,7 @@ class TestCifar100:
             get_CIFAR100_data(3, 1, 1)
 
     def test_missing(self, home):
-        with pytest.raises(FileNotFoundError, match=r"CIFAR-100 is not there\. Looked for"):
+        with pytest.raises(FileNotFoundError, match="CIFAR-100 is not there: looked for"):
             get_CIFAR100_data()
 
     def test_more_than_there_is(self, home, rng):

@@ -101,6 +101,24 @@ def test_rel_error_is_the_package_s(stored):
     assert "rel_error" not in defined
 
 
+def test_glyphs_are_not_mirrored(stored):
+    for cell in code_cells(stored):
+        tree = program(cell)
+        asked = [node for node in ast.walk(tree) if "has_glyphs" in condition(node)]
+        allowed = {inner for node in asked for inner in ast.walk(node)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "mirrored_scores":
+                assert node in allowed
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "FlipAndShift":
+                (flip,) = (word.value for word in node.keywords if word.arg == "flip")
+                assert ast.unparse(flip) == "not notebook.has_glyphs()"
+
+
+def condition(node):
+    """Return what an if statement asks, as text."""
+    return ast.unparse(node.test) if isinstance(node, ast.If) else ""
+
+
 def test_notebooks_name_no_folder_of_the_machine_they_ran_on(stored):
     text = json.dumps([cell["source"] for cell in stored["cells"]]) + printed(stored)
     assert not any(folder in text for folder in ("/home/", "/tmp/", "/root/", "/work/", "C:\\"))

@@ -54,9 +54,11 @@ def write(
     files.write("parameters", "best_model.npz", solver.model.save)
     files.write("history", "history.csv", _write_history, solver)
     files.write("results", "results.json", write_json, results)
-    results.update(_test_results(options, solver, data))
+    found = _evaluated(options, solver, data)
+    results["test_acc"] = found.accuracy if len(data["X_test"]) else None
+    results.update(_with_mirror_images(options, solver, data))
     files.write("results", "results.json", write_json, results)
-    files.write("evaluation", evaluation.FILE, _write_evaluation, options, solver, data)
+    files.write("evaluation", evaluation.FILE, evaluation.write, found)
     _draw(files, f"{options.model} on {data_name(options)}", solver)
     files.try_to("report", report.FILE, lambda path: report.write(folder))
     files.places["configuration"] = folder / CONFIGURATION
@@ -122,29 +124,15 @@ def _results_of_training(solver: Solver) -> dict[str, Any]:
     }
 
 
-def _test_results(
+def _evaluated(
     options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Return the accuracy on the test images, if there are any, and those with mirror images."""
-    splits = [split for split in ("val", "test") if len(data[f"X_{split}"])]
-    found: dict[str, Any] = {}
-    if "test" in splits:
-        found["test_acc"] = solver.check_accuracy(data["X_test"], data["y_test"])
-    for split in splits if options.mirror else ():
-        predicted = np.argmax(mirrored_scores(solver.model, data[f"X_{split}"]), axis=1)
-        found[f"{split}_acc_mirror"] = float(np.mean(predicted == data[f"y_{split}"]))
-    return found
-
-
-def _write_evaluation(
-    path: Path, options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
-) -> None:
-    """Write what the network gets right and wrong on the test or, without any, validation images.
+) -> evaluation.Evaluation:
+    """Return what the network makes of the test or, without any, of the validation images.
 
     No pictures of CIFAR are kept, for their owners are unknown.
     """
     part, word = ("test", "test") if len(data["X_test"]) else ("val", "validation")
-    found = evaluation.evaluated(
+    return evaluation.evaluated(
         solver.model,
         data[f"X_{part}"],
         data[f"y_{part}"],
@@ -152,7 +140,18 @@ def _write_evaluation(
         normalized=True,
         with_pictures=not holds_cifar(options.data),
     )
-    evaluation.write(path, found)
+
+
+def _with_mirror_images(
+    options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Return the accuracies by the scores of images and mirror images, if they are asked for."""
+    found = {}
+    for split in ("val", "test") if options.mirror else ():
+        if len(data[f"X_{split}"]):
+            predicted = np.argmax(mirrored_scores(solver.model, data[f"X_{split}"]), axis=1)
+            found[f"{split}_acc_mirror"] = float(np.mean(predicted == data[f"y_{split}"]))
+    return found
 
 
 def _keep_what_is_needed(folder: Path, epochs: int) -> None:

@@ -10,7 +10,7 @@ KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
-.PHONY: setup train test bench benchmarks check lint clean clean-runs docs torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
+.PHONY: setup train test test-long bench benchmarks check lint clean clean-runs docs torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -26,8 +26,12 @@ $(VENV)/.installed: $(SOURCES)
 train: setup
 	$(BIN)/python -m cs231n train
 
+# In a few minutes, something of everything; test-long runs the other tests.
 test: setup
-	$(BIN)/python -m pytest -q --numprocesses $(PROCESSES)
+	$(BIN)/python -m pytest -q --numprocesses $(PROCESSES) -m "not long"
+
+test-long: setup
+	$(BIN)/python -m pytest -q --numprocesses $(PROCESSES) -m long
 
 bench: setup
 	$(BIN)/python -m cs231n bench

@@ -1,5 +1,6 @@
 """What all tests share: the generator, the kernels in turn, the real CIFAR-10, the tolerances."""
 
+import functools
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from cs231n import fast_layers
+from cs231n.data import builtin, glyphs
 from cs231n.kernels import backend
 
 # Largest difference allowed, as a part of the largest number expected.
@@ -60,6 +62,19 @@ def backend_name(request, monkeypatch):
     previous = backend.select(request.param)
     yield request.param
     backend.select(previous)
+
+
+@functools.cache
+def _glyphs(num: int, seed: int, part: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    return glyphs.draw_glyphs(num, seed, part, dtype)
+
+
+@pytest.fixture
+def glyphs_drawn_once(monkeypatch):
+    """Hand out copies of the built-in images: the trainings of many tests differ in all else."""
+    monkeypatch.setattr(
+        builtin, "draw_glyphs", lambda *given: tuple(one.copy() for one in _glyphs(*given))
+    )
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from cs231n.__main__ import main
 from cs231n.commands import COMMANDS, command_line, surroundings
 from cs231n.kernels import backend, threads
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 TINY = [
     "train",
     "--model",
@@ -67,6 +69,7 @@ def test_the_list_loads_no_command(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 @POSIX
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_streams_do_not_stop_training(closed, tmp_path):
@@ -133,6 +136,7 @@ def test_a_reader_that_leaves_ends_a_command_without_a_word(words, tmp_path):
     assert (status, err) == (141, "")
 
 
+@pytest.mark.long
 @POSIX
 def test_a_reader_that_leaves_ends_a_training_with_its_results(tmp_path):
     words = f"{' '.join(TINY)} --print-every 1 --epochs 500 --output run"
@@ -152,6 +156,7 @@ def test_a_full_disk_under_standard_output_is_told(words, tmp_path):
     assert err == "cs231n: standard output cannot be written (No space left on device)\n"
 
 
+@pytest.mark.long
 @POSIX
 def test_any_name_of_a_folder_can_be_printed(tmp_path):
     folder = os.fsdecode(b"r\xc3\xbcn \xff")
@@ -169,6 +174,7 @@ def test_any_name_of_a_folder_can_be_printed(tmp_path):
         assert (tmp_path / name / "results.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no such"])
 def test_figures_need_no_display_whatever_is_set(backend, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", backend)
@@ -187,6 +193,7 @@ def test_the_setting_of_figures_comes_back(monkeypatch):
         assert os.environ.get("MPLBACKEND") == value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [["--help"], [*TINY, "--output", "run"], ["check"]])
 def test_python_without_docstrings(words, tmp_path):
     done = subprocess.run(
@@ -251,6 +258,7 @@ def test_ctrl_c_at_any_moment_of_the_start(tmp_path):
     assert traces == 0
 
 
+@pytest.mark.long
 @POSIX
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_to_end_leaves_results(name, status, tmp_path):
@@ -265,6 +273,7 @@ def test_a_signal_to_end_leaves_results(name, status, tmp_path):
     assert {"best_model.npz", "history.csv", "results.json"} <= set(os.listdir(tmp_path / "run"))
 
 
+@pytest.mark.long
 @POSIX
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
     status, _, err = in_shell(
@@ -295,6 +304,7 @@ def test_info_finds_the_data(cifar10_dir, monkeypatch, capsys):
     assert f"CIFAR-10 in {cifar10_dir}" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_demo_trains_and_says_what_comes_next(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0

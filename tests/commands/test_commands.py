@@ -25,6 +25,8 @@ from cs231n.commands.train import build
 from cs231n.kernels import backend
 from cs231n.measuring import competitors
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 FILES = {
     *("config.json", "history.csv", "results.json", "best_model.npz"),
     *("training_curves.png", "filters.png", "checkpoint.npz", "evaluation.npz", "report.html"),
@@ -134,6 +136,7 @@ def test_the_best_parameters_give_the_accuracies_of_the_results(trained):
     assert results["train_seconds"] > 0
 
 
+@pytest.mark.long
 def test_the_configuration_tells_how_to_repeat_the_run(trained, tmp_path):
     folder, _ = trained
     config = read_json(folder / "config.json")
@@ -184,6 +187,7 @@ RECIPE += ["--weight-decay", "0.01", "--label-smoothing", "0.1", "--clip-norm", 
 RECIPE += ["--dropout", "0.8", "--normalization", "groupnorm", "--mirror", "--num-test", "130"]
 
 
+@pytest.mark.long
 def test_a_convnet_with_everything(tmp_path, capsys):
     folder = tmp_path / "run"
     small = ["--num-training", "200", "--epochs", "3", "--output", str(folder)]
@@ -241,6 +245,7 @@ def test_every_model_can_be_trained_and_loaded(arguments, build, tmp_path, capsy
     assert accuracy == pytest.approx(read_json(folder / "results.json")["best_val_acc"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["pool-fc12-fc10", "gavg-fc10"])
 def test_a_network_whose_first_weights_see_no_image_has_no_picture_of_them(architecture, tmp_path):
     folder = tmp_path / "run"
@@ -249,6 +254,7 @@ def test_a_network_whose_first_weights_see_no_image_has_no_picture_of_them(archi
     assert {path.name for path in folder.iterdir()} == FILES - {"filters.png"}
 
 
+@pytest.mark.long
 def test_history_of_epochs_of_one_iteration(tmp_path, capsys):
     small = ["--model", "two-layer", "--num-training", "40", "--epochs", "3"]
     assert main(["train", *small, "--output", str(tmp_path / "run")]) == 0
@@ -259,6 +265,7 @@ def test_history_of_epochs_of_one_iteration(tmp_path, capsys):
     assert [row["epoch"] for row in rows] == ["1.0", "2.0", "3.0"]
 
 
+@pytest.mark.long
 def test_without_output_a_new_folder_is_made_in_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *SMALL, "--epochs", "1"]) == 0
@@ -293,6 +300,7 @@ def test_cifar10_that_is_not_there(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
     arguments = ["--data", "cifar10", "--data-dir", str(cifar10_dir), "--output"]
     assert main(["train", *SMALL, *arguments, str(tmp_path / "run")]) == 0
@@ -371,6 +379,7 @@ def test_a_run_without_epochs_says_that_there_are_no_results(tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} == {"config.json"}
 
 
+@pytest.mark.long
 def test_a_diverging_run_keeps_its_history(tmp_path):
     arguments = ["--update-rule", "sgd", "--learning-rate", "1e9", "--epochs", "20"]
     status, out, err = finished(started(tmp_path, "train", *SMALL, *arguments, "--output", "run"))
@@ -387,6 +396,7 @@ def test_a_diverging_run_keeps_its_history(tmp_path):
     assert all(np.isfinite(w).all() for w in model.params.values())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")
 def test_ctrl_c_writes_the_results_so_far(tmp_path):
     process = started(tmp_path, "train", *SMALL, "--epochs", "100000", "--output", "run")
@@ -508,6 +518,7 @@ def test_bench_prints_ratios(capsys):
         assert cells["naive/fast"] == pytest.approx(ratio, rel=0.2, abs=1)
 
 
+@pytest.mark.long
 def test_bench_prints_small_calls(capsys):
     threads = fast_layers.get_num_threads()
     _, small = bench_tables(capsys)

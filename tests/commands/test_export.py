@@ -12,6 +12,8 @@ from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, Tw
 from cs231n.classifiers.inputs import Inputs
 from cs231n.data.normalization import Normalization
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 SHAPE = (3, 9, 7)
 MEAN = Normalization(np.linspace(90, 140, 189).reshape(SHAPE), [50.0, 60.0, 70.0])
 UNIT = Normalization([0.4, 0.5, 0.6], white=1)

@@ -21,6 +21,8 @@ from cs231n.commands.train import options as train_options
 from cs231n.files import storage
 from cs231n.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 TRAIN = ["train", "--model", "two-layer", "--hidden-dims", "4", "--batch-size", "10"]
 HOSTILE = ("<script>alert(1)</script>", 'a" onerror="alert(2)', "&amp; $\\frac", "\x1b[2J\u202e")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -128,6 +130,7 @@ def test_report_draws_it_again_from_the_files(run, capsys):
     assert old == new
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "names",
     [["history.csv"], ["evaluation.npz"], ["results.json"], ["best_model.npz"]],
@@ -184,6 +187,7 @@ def test_names_from_outside_are_text(run):
     assert "\\x1b[2J\\u202e" in text
 
 
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason="without chromium the parser has judged the page")
 def test_a_browser_shows_it_without_complaint(run, tmp_path):
     hostile_run(run)
@@ -210,6 +214,7 @@ def test_a_browser_shows_it_without_complaint(run, tmp_path):
     assert "CONSOLE" in result.stderr
 
 
+@pytest.mark.long
 def test_pictures_of_cifar10_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "batches", np.random.default_rng(3), num=300)
@@ -222,6 +227,7 @@ def test_pictures_of_cifar10_are_not_kept(tmp_path, monkeypatch):
     assert "probability" in page.text()
 
 
+@pytest.mark.long
 def test_many_classes_make_a_short_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     X = np.random.default_rng(3).integers(0, 256, (1200, 1, 2), dtype=np.uint8)

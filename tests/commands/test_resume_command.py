@@ -15,6 +15,8 @@ from cs231n.__main__ import main
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 SMALL = ["--num-training", "120", "--num-test", "100", "--hidden-dims", "6", "--print-every", "1"]
 LIVELY = [
     *("--model", "fully-connected", "--normalization", "batchnorm", "--dropout", "0.7"),
@@ -69,6 +71,7 @@ def test_a_killed_run_goes_on_bit_for_bit(whole, tmp_path):
     assert "resume" not in options
 
 
+@pytest.mark.long
 def test_a_run_without_a_checkpoint_starts_anew(whole, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -83,6 +86,7 @@ def copied(folder, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.long
 def test_a_finished_run_gives_its_results_again_and_can_be_extended(whole, tmp_path, capsys):
     folder = copied(whole, tmp_path)
     assert main(["train", "--resume", str(folder)]) == 0
@@ -96,6 +100,7 @@ def test_a_finished_run_gives_its_results_again_and_can_be_extended(whole, tmp_p
     assert read_json(folder / "config.json")["options"]["epochs"] == 7
 
 
+@pytest.mark.long
 def test_an_earlier_checkpoint_serves_where_the_last_one_is_damaged(
     whole, tmp_path, capsys, monkeypatch
 ):
@@ -161,6 +166,7 @@ def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.long
 def test_an_option_that_may_change_is_taken_though_it_is_the_default(whole, tmp_path, capsys):
     folder = copied(whole, tmp_path)
     assert main(["train", "--resume", str(folder), "--epochs", "1", "--print-every", "20"]) == 0
@@ -181,6 +187,7 @@ def test_options_that_cannot_change_are_named(whole, capsys):
     assert "not allowed with argument" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 def test_a_second_process_is_kept_out_of_the_run_folder(tmp_path):
     first = started(tmp_path, *RUN, "--epochs", "100000", "--output", "run")
@@ -203,6 +210,7 @@ def test_a_second_process_is_kept_out_of_the_run_folder(tmp_path):
     assert not (tmp_path / "run" / "run.lock").exists()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
 def test_of_two_that_start_at_once_one_gets_the_folder(whole, tmp_path):
     both = [started(tmp_path, *RUN, "--output", "run") for _ in range(2)]
@@ -218,6 +226,7 @@ def no_space(*args):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_keeps_what_was_written(whole, tmp_path, capsys, monkeypatch):
     folder = copied(whole, tmp_path)
     before = numbers(folder)
@@ -239,6 +248,7 @@ def test_a_disk_that_fills_up_keeps_what_was_written(whole, tmp_path, capsys, mo
     assert len((folder / "history.csv").read_text(encoding="utf-8").splitlines()) == 41
 
 
+@pytest.mark.long
 def test_a_folder_that_vanishes_is_made_again_for_the_results(whole, tmp_path, capsys, monkeypatch):
     step, folder = Solver._step, tmp_path / "run"
 
@@ -253,6 +263,7 @@ def test_a_folder_that_vanishes_is_made_again_for_the_results(whole, tmp_path, c
     assert numbers(folder) == numbers(whole)
 
 
+@pytest.mark.long
 def test_callbacks_by_options_go_on_too(tmp_path, capsys):
     given = ("--model", "two-layer", "--early-stopping", "1", "--csv-log", "--learning-rate", "0")
     folder = str(tmp_path / "run")

@@ -22,6 +22,8 @@ from cs231n.commands.train import run_folder
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 RUN = ["train", "--model", "two-layer", "--num-training", "60", "--hidden-dims", "4"]
 RUN += ["--num-test", "20", "--batch-size", "20"]
 LEARNED = {"best_model.npz", "history.csv", "results.json"}
@@ -148,6 +150,7 @@ def test_every_value_of_a_configuration_is_checked(name, run, capsys):
         assert not Path("x").exists()
 
 
+@pytest.mark.long
 def test_a_configuration_that_lacks_newer_options_has_their_defaults(run):
     content = read_json(run / "config.json")
     for name in ("mirror", "standardize", "clip_norm", "label_smoothing"):
@@ -159,6 +162,7 @@ def test_a_configuration_that_lacks_newer_options_has_their_defaults(run):
     assert len(history(run)) == 2 * len(before)
 
 
+@pytest.mark.long
 @POSIX
 @pytest.mark.parametrize("name", sorted(FILES - {"config.json"}))
 def test_nothing_is_written_through_a_link(name, run, tmp_path):
@@ -188,6 +192,7 @@ def test_a_configuration_without_end_is_refused(run, capsys):
     assert "config.json has more than" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @POSIX
 def test_a_run_whose_folder_became_anothers_keeps_its_results_beside_it(
     tmp_path, monkeypatch, capsys
@@ -210,6 +215,7 @@ def test_a_run_whose_folder_became_anothers_keeps_its_results_beside_it(
     assert {"config.json", *LEARNED} <= {path.name for path in (tmp_path / "z-2").iterdir()}
 
 
+@pytest.mark.long
 def test_a_run_without_test_images(tmp_path, capsys):
     folder = tmp_path / "run"
     words = [*RUN, "--num-test", "0", "--mirror", "--output", str(folder)]
@@ -236,6 +242,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(tmp_path, monkeypatch, caps
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {"training_curves.png"}
 
 
+@pytest.mark.long
 def test_a_failing_test_leaves_what_was_learned(tmp_path, monkeypatch, capsys):
     def short_of_memory(*args, **kwargs):
         raise MemoryError
@@ -263,6 +270,7 @@ def test_the_test_images_are_looked_at_once(tmp_path, monkeypatch):
     assert seen.count(20) == 1
 
 
+@pytest.mark.long
 def test_parameters_that_cannot_be_written_do_not_take_the_history_with_them(
     tmp_path, monkeypatch, capsys
 ):
@@ -293,6 +301,7 @@ def test_an_error_while_results_are_written_does_not_hide_why_training_ended(
     assert error.endswith("cs231n: interrupted\n")
 
 
+@pytest.mark.long
 def test_the_time_of_a_run_is_that_of_all_its_sessions(run):
     earlier = round(checkpoint.load(run / "checkpoint")["seconds"], 2)
     assert 0 < earlier <= read_json(run / "results.json")["train_seconds"]
@@ -303,6 +312,7 @@ def test_the_time_of_a_run_is_that_of_all_its_sessions(run):
         earlier = seconds
 
 
+@pytest.mark.long
 def test_a_minibatch_has_no_more_samples_than_there_are(tmp_path, capsys):
     words = [*RUN[:-2], "--output", str(tmp_path / "run")]
     assert main([*words, "--batch-size", "61"]) == 1

@@ -74,6 +74,7 @@ def test_a_wrong_word_is_refused(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_search_and_its_continuation(tmp_path, in_process, capsys):
     folder = tmp_path / "s"
     words = ["--output", str(folder), "--trials", "2", "--epochs", "1", *in_process]
@@ -96,6 +97,7 @@ def test_a_search_and_its_continuation(tmp_path, in_process, capsys):
     assert main(["train", "--resume", str(folder / best["folder"]), "--epochs", "2"]) == 0
 
 
+@pytest.mark.long
 def test_a_run_alone_comes_to_what_its_trial_did(tmp_path, in_process):
     """A trial depends on nothing but its options: `train` with them gives its accuracy."""
     folder = tmp_path / "s"

@@ -19,6 +19,8 @@ from cs231n.data_utils import load_image_folder
 from cs231n.files import storage
 from cs231n.training import checkpoint
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 SMALL = ["--batch-size", "10", "--learning-rate", "1e-9", "--update-rule", "sgd"]
 MODELS = {
     "convnet": ["--architecture", "conv4-pool-fc6-fc3", "--normalization", "batchnorm"],

@@ -11,6 +11,8 @@ from PIL import Image
 from cs231n.__main__ import main
 from cs231n.files import storage
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
@@ -44,6 +46,7 @@ def scores(params):
     return len(params[f"b{last}"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["three-layer-conv", "convnet", "fully-connected", "two-layer"])
 def test_pictures_give_the_network_its_input_and_its_classes(work, model, capsys):
     pets(work / "pets")
@@ -63,6 +66,7 @@ def test_pictures_give_the_network_its_input_and_its_classes(work, model, capsys
     assert results["test_acc"] == 1.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "classes", "channels"),
     [("mnist", 10, 1), ("fashion-mnist", 10, 1), ("cifar100", 100, 3)],
@@ -78,6 +82,7 @@ def test_names(work, name, classes, channels):
     assert params["W1"].shape[1] == channels
 
 
+@pytest.mark.long
 def test_the_default_convnet_ends_in_as_many_scores_as_there_are_classes(work):
     pets(work / "pets", [f"class {number}" for number in range(13)], 3, 8)
     status, params = train("--data", "pets", "--image-size", "8", "--model", "convnet")
@@ -96,6 +101,7 @@ def test_an_architecture_for_fewer_classes_is_refused(work, capsys):
     assert not (work / "run").exists()
 
 
+@pytest.mark.long
 def test_arrays_and_a_folder_of_cifar10(work):
     X = np.random.default_rng(3).integers(0, 256, (60, 9, 7), dtype=np.uint8)
     np.savez(work / "x.npz", x_train=X, y_train=np.arange(60) % 4)
@@ -107,12 +113,14 @@ def test_arrays_and_a_folder_of_cifar10(work):
     assert train(*words, output="other")[0] == 0
 
 
+@pytest.mark.long
 def test_no_more_test_images_than_there_are(work, capsys):
     pets(work / "pets")
     assert train("--data", "pets", "--num-test", "2", "--num-training", "12")[0] == 0
     assert "12 training, 6 validation and 2 test images" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_no_test_images(work, capsys):
     pets(work / "pets")
     assert train("--data", "pets", "--num-test", "0")[0] == 0
@@ -121,6 +129,7 @@ def test_no_test_images(work, capsys):
     assert "no test images" in printed
 
 
+@pytest.mark.long
 def test_resume_finds_the_pictures_again_from_another_folder(work, monkeypatch):
     pets(work / "pets")
     assert train("--data", "pets", "--image-size", "8")[0] == 0
@@ -131,6 +140,7 @@ def test_resume_finds_the_pictures_again_from_another_folder(work, monkeypatch):
     assert len(history) == 1 + 2 * (48 // 10)
 
 
+@pytest.mark.long
 def test_a_run_folder_has_the_name_of_the_data_without_its_path(work):
     pets(work / "my pets!")
     assert main(["train", "--data", str(work / "my pets!"), "--image-size", "8"]) == 0

@@ -19,6 +19,8 @@ from cs231n.commands import evaluation
 from cs231n.data_utils import load_image_folder
 from cs231n.files import storage
 
+pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
+
 TRAIN = ["train", "--model", "two-layer", "--hidden-dims", "8", "--weight-scale", "0.01"]
 TRAIN += ["--batch-size", "10", "--epochs", "4"]
 
@@ -114,6 +116,7 @@ class TestPredict:
         assert "\x1b" not in printed.out + printed.err
         assert "\\x1b[2J.png" in printed.out
 
+    @pytest.mark.long
     def test_a_network_of_grey_images(self, work, capsys):
         write_mnist(work / "mnist", np.random.default_rng(3), num=(1030, 20))
         assert main([*TRAIN, "--data", "./mnist", "--num-training", "30", "--output", "grey"]) == 0
@@ -183,6 +186,7 @@ class TestEvaluate:
             assert main(["evaluate", "run", *words]) == 0
             assert capsys.readouterr().out.startswith(start)
 
+    @pytest.mark.long
     def test_arrays_in_another_range(self, work, capsys):
         X = np.random.default_rng(3).integers(0, 200, (40, 6, 5), dtype=np.uint8)
         X[::2] += 55
@@ -200,6 +204,7 @@ class TestEvaluate:
             losses.append(found["loss"])
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
+    @pytest.mark.long
     def test_many_classes_are_told_in_few_lines(self, work, capsys):
         X = np.random.default_rng(3).integers(0, 256, (6000, 1, 2), dtype=np.uint8)
         np.savez("many.npz", x_train=X, y_train=np.arange(6000) % 2000)
@@ -293,6 +298,7 @@ class TestFilters:
         assert capsys.readouterr().err == ""
         return Path("drawn/filters.png").exists()
 
+    @pytest.mark.long
     @pytest.mark.parametrize("model", ["two-layer", "three-layer-conv"])
     @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
     def test_of_any_size(self, work, capsys, model, shape):
@@ -302,6 +308,7 @@ class TestFilters:
         words += ["--filter-size", "3"] if model == "three-layer-conv" else []
         assert self.drawn(capsys, *words)
 
+    @pytest.mark.long
     def test_not_of_two_channels_or_single_pixels(self, work, capsys):
         X = np.random.default_rng(3).integers(0, 256, (40, 9, 7, 4), dtype=np.uint8)
         np.savez("x.npz", x_train=X, y_train=np.arange(40) % 2)

@@ -290,6 +290,7 @@ class TestHostilePickle:
                 b"\x87Rq\x01" + state
             )
 
+    @pytest.mark.long
     def test_deep_nesting_neither_crashes_nor_hangs(self):
         depth = 200_000
         value = read(b"\x80\x02N" + b"\x85" * depth + b".")
@@ -530,6 +531,7 @@ class TestRealCifar10:
             data["X_val"], (last[9000:].transpose(0, 3, 1, 2) - mean).astype(np.float32)
         )
 
+    @pytest.mark.long
     def test_peak_memory(self, cifar10_dir):
         pytest.importorskip("resource", reason="the system does not count resident memory")
         output = subprocess.run(

@@ -290,6 +290,7 @@ class TestGoodServer:
         assert {path.name: path.read_bytes() for path in results[0].iterdir()} == files
         assert [path.name for path in (tmp_path / "data").iterdir()] == [FOLDER]
 
+    @pytest.mark.long
     def test_two_processes_at_once_end_with_one_good_copy(self, server, archive, files, tmp_path):
         url, folder = server.url("/a", sends(archive, pause=0.02)), tmp_path / "data"
         code = (

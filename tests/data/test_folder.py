@@ -358,6 +358,7 @@ class TestWrongTurns:
             fill(tmp_path, name, 3, size=size)
         assert load(tmp_path, size=32)["X_train"].shape == (2, 3, 32, 32)
 
+    @pytest.mark.long
     def test_ten_thousand_classes_load(self, tmp_path):
         one = tmp_path / "one.png"
         Image.new("RGB", (4, 4), (9, 9, 9)).save(one)

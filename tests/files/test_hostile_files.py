@@ -51,6 +51,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_refused_or_make_sense(name):
     command = [sys.executable, str(Path(mutations.__file__)), name]

@@ -40,6 +40,7 @@ def test_a_folder_that_takes_no_checkpoint_is_told_without_the_name_of_a_part():
         checkpoint.save("/proc/a", {"x": 1})
 
 
+@pytest.mark.long
 def test_links_at_every_name_of_a_run_are_not_followed(tmp_path, capsys):
     """The folder says that it is to be gone on with, so that all of it is believed."""
     folder, victim = tmp_path / "z", tmp_path / "victim"

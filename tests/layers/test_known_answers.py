@@ -375,6 +375,7 @@ def test_dropout_gradients():
     assert_gradients("dropout", forward, [x], gradients, dout)
 
 
+@pytest.mark.long
 def test_three_layer_conv_net_gradients():
     np.random.seed(231)
     X, y = np.random.randn(2, 3, 16, 16), np.random.randint(10, size=2)

@@ -78,6 +78,7 @@ def test_another_seed_gives_another_table(tmp_path, expected):
     assert table(tmp_path) != expected
 
 
+@pytest.mark.long
 def test_a_killed_process_costs_an_epoch_and_changes_nothing(tmp_path, expected):
     """Four processes, one of which dies: all go on from their last checkpoints."""
     search(trials.killed_once, SPACE, tmp_path, trials=4, data=trials.data(), jobs=4, **QUIET)
@@ -86,6 +87,7 @@ def test_a_killed_process_costs_an_epoch_and_changes_nothing(tmp_path, expected)
     assert epochs(tmp_path, 1) in (["0", "1", "3"], ["0", "1", "2", "3"])
 
 
+@pytest.mark.long
 def test_a_killed_dask_worker_costs_an_epoch_and_changes_nothing(tmp_path, expected):
     distributed = pytest.importorskip("distributed")
     from cs231n.searching.workers import Dask
@@ -109,6 +111,7 @@ def test_nobody_answers_at_the_address_of_a_scheduler(tmp_path):
         workers.Dask("tcp://127.0.0.1:9", timeout=0.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["between", "within"])
 def test_an_interrupted_search_leaves_its_table_and_goes_on(tmp_path, expected, when):
     def interrupted(job):
@@ -144,6 +147,7 @@ def test_more_trials_may_follow(tmp_path, expected):
     assert table(tmp_path) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("prune", "storage"), [("median", "sqlite:///{}/study.db"), ("halving", None)]
 )
@@ -159,6 +163,7 @@ def test_hopeless_trials_are_pruned(tmp_path, prune, storage):
     assert results.best.best_val_acc == max(heights)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_other_samplers(tmp_path, sampler):
     settings = {"sampler": sampler, "points": 2, "trials": 30, "verbose": False}

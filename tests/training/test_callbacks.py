@@ -375,6 +375,7 @@ class CallbackTripwire(Tripwire):
         return None
 
 
+@pytest.mark.long
 def test_an_interrupt_at_any_line_goes_on_bit_for_bit_with_callbacks(tmp_path, capsys):
     np.random.seed(7)
     expected = solver(*library(tmp_path), checkpoint_name=tmp_path / "whole")

@@ -216,6 +216,7 @@ def test_contents_with_a_digest_of_their_own_are_no_state_either(text, tmp_path)
         checkpoint.load(path)
 
 
+@pytest.mark.long
 def test_truncated_files_and_flipped_bytes_are_refused_or_harmless(tmp_path):
     state = {"w": np.arange(3.0), "t": 4}
     path = checkpoint.save(tmp_path / "run", state)

@@ -106,6 +106,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_pools_report_no_leaked_semaphores(tmp_path):
     script = tmp_path / "pool.py"
     script.write_text(LEAKING, encoding="utf-8")

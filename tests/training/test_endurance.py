@@ -6,6 +6,7 @@ import endurance
 import pytest
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
 def test_memory_does_not_grow(tmp_path):
     traced, occupied = endurance.growth(steps=600, warm=200, folder=tmp_path)

@@ -179,6 +179,7 @@ def test_what_cannot_be_kept_is_told_once_with_the_first_checkpoint(augment, tmp
     assert told.startswith("Solver: augment ")
 
 
+@pytest.mark.long
 def test_nothing_is_told_where_everything_is_kept(tmp_path, capsys):
     for number, make in enumerate(AUGMENTATIONS.values()):
         (tmp_path / str(number)).mkdir()

@@ -150,6 +150,7 @@ def killed(path, deadline, name=""):
     return done
 
 
+@pytest.mark.long
 def test_a_new_run_that_is_killed_never_gives_back_the_old_one(tmp_path):
     old = tmp_path / "old"
     old.mkdir()

@@ -112,6 +112,7 @@ def failing_rule(after):
     return rule
 
 
+@pytest.mark.long
 def test_a_rule_of_ones_own_that_is_interrupted_has_stepped_no_parameter(tmp_path):
     rule = failing_rule(-1)
     expected = whole(tmp_path, update_rule=rule)
@@ -294,6 +295,7 @@ finally:
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_a_terminated_process_leaves_a_checkpoint_and_ends_with_the_usual_status(tmp_path):
     words = [sys.executable, "-u", "-c", TERMINATED, str(tmp_path / "run")]

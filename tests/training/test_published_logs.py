@@ -87,6 +87,7 @@ def round_to_float32(model):
         model.params[name] = w.astype(np.float32).astype(np.float64)
 
 
+@pytest.mark.long
 def test_conv_net_overfits_a_hundred_images(overfit_data, capsys):
     log = LOGS["conv_overfit"]
     assert len(log["losses"]) + len(log["accuracies"]) == 46
@@ -105,6 +106,7 @@ def test_conv_net_overfits_a_hundred_images(overfit_data, capsys):
     assert_agrees(printed, log, loss=ONE_UNIT, accuracy=1e-9)
 
 
+@pytest.mark.long
 def test_conv_net_begins_an_epoch(cifar10_dir, capsys):
     log = LOGS["conv_one_epoch"]
     np.random.seed(231)

@@ -6,6 +6,7 @@ import pytest
 import torture
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(capfd):
     tally = torture.torture(kills=6, seed=1, cases=("adam",))

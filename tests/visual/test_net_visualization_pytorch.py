@@ -139,6 +139,7 @@ def test_the_fooling_image_fools_with_dropout_on_as_well(X):
     assert min(rates) > 0.8
 
 
+@pytest.mark.long
 def test_a_model_in_evaluation_mode_is_fooled_by_the_fewest_steps(model, X):
     model.eval()
     for target in range(10):

@@ -156,6 +156,7 @@ needs_nbclient = pytest.mark.skipif(
 )
 
 
+@pytest.mark.long
 @needs_nbclient
 def test_in_place_stores_the_outputs(tmp_path):
     path = write(tmp_path / "good.ipynb", "x = 6\nprint(7 * x)", "x + 1")
@@ -168,6 +169,7 @@ def test_in_place_stores_the_outputs(tmp_path):
     assert all(cell["metadata"] == {} for cell in stored["cells"])
 
 
+@pytest.mark.long
 @needs_nbclient
 def test_the_short_mode_sets_the_environment_and_stores_nothing(tmp_path):
     look = (
@@ -183,6 +185,7 @@ def test_the_short_mode_sets_the_environment_and_stores_nothing(tmp_path):
     assert path.read_text() == before
 
 
+@pytest.mark.long
 @needs_nbclient
 def test_exceptions_and_warnings_fail_and_are_shown(tmp_path):
     raises = write(tmp_path / "raises.ipynb", "1 / 0")
@@ -198,6 +201,7 @@ def test_exceptions_and_warnings_fail_and_are_shown(tmp_path):
     assert warns.read_text() == before
 
 
+@pytest.mark.long
 @needs_nbclient
 @pytest.mark.parametrize(("required", "status", "word"), [("", 0, "skipped"), ("1", 1, "FAILED")])
 def test_a_notebook_that_needs_pytorch_is_left_out_without_it(tmp_path, required, status, word):

@@ -128,6 +128,7 @@ def test_compare_runs_reads_run_folders(folder):
     assert drawn(plot_history(str(folder)).axes[1])[1][1].tolist() == [0.2, 0.4]
 
 
+@pytest.mark.long
 def test_neighbours_differ_in_line_style_too():
     lines = compare_runs({f"_{n}": run(20, 2, n) for n in range(8)}).axes[2].lines
     looks = [line.get_linestyle() for line in lines]
@@ -158,6 +159,7 @@ def test_first_losses_do_not_decide_the_scale_and_are_told_of():
     assert legend(axes)[-1] == "(losses up to 450 lie above)"
 
 
+@pytest.mark.long
 def test_a_diverging_run_does_not_flatten_the_others():
     runs = {name: run(seed=n) for n, name in enumerate("abc")}
     runs["c"].loss_history = list(np.geomspace(2, 1e9, 200))

@@ -24,10 +24,13 @@ from cs231n.layers import (
     AffineCache,
     Array,
     ConvCache,
+    GeluCache,
     Gradients,
     GradientsOrNone,
+    LeakyReluCache,
     MaxPoolCache,
     Options,
+    SiluCache,
 )
 
 __all__ = [
@@ -44,9 +47,13 @@ __all__ = [
     "conv_forward_strides",
     "conv_relu_backward_fast",
     "conv_relu_forward_fast",
+    "gelu_backward_fast",
+    "gelu_forward_fast",
     "get_num_threads",
     "layernorm_backward_fast",
     "layernorm_forward_fast",
+    "leaky_relu_backward_fast",
+    "leaky_relu_forward_fast",
     "max_pool_backward_fast",
     "max_pool_backward_im2col",
     "max_pool_backward_reshape",
@@ -56,11 +63,19 @@ __all__ = [
     "relu_backward_fast",
     "relu_forward_fast",
     "set_num_threads",
+    "silu_backward_fast",
+    "silu_forward_fast",
     "softmax_loss_fast",
     "spatial_batchnorm_backward_fast",
     "spatial_batchnorm_forward_fast",
+    "spatial_batchnorm_gelu_backward_fast",
+    "spatial_batchnorm_gelu_forward_fast",
+    "spatial_batchnorm_leaky_relu_backward_fast",
+    "spatial_batchnorm_leaky_relu_forward_fast",
     "spatial_batchnorm_relu_backward_fast",
     "spatial_batchnorm_relu_forward_fast",
+    "spatial_batchnorm_silu_backward_fast",
+    "spatial_batchnorm_silu_forward_fast",
     "spatial_groupnorm_backward_fast",
     "spatial_groupnorm_forward_fast",
 ]
@@ -263,6 +278,97 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
     return dx
 
 
+class FastLeakyReluCache(LeakyReluCache):
+    """x of any shape, slope."""
+
+
+@forward(x="...")
+def leaky_relu_forward_fast(x: Array, slope: float = 0.01) -> tuple[Array, FastLeakyReluCache]:
+    """Compute the forward pass of leaky units; see `cs231n.layers.leaky_relu_forward`.
+
+    x of any shape -> out of the same shape, cache
+    """
+    slope = checks.number("", "slope", slope)
+    return _activated(x, "leaky_relu", slope), FastLeakyReluCache(x, slope)
+
+
+@backward(FastLeakyReluCache, x="...")
+def leaky_relu_backward_fast(dout: Array, cache: FastLeakyReluCache) -> Array:
+    """Back-propagate through leaky units; see `cs231n.layers.leaky_relu_backward`.
+
+    dout of any shape -> dx of the same shape
+    """
+    return _through(dout, cache.x, "leaky_relu", checks.number("", "slope", cache.slope))
+
+
+class FastSiluCache(SiluCache):
+    """x of any shape."""
+
+
+@forward(x="...")
+def silu_forward_fast(x: Array) -> tuple[Array, FastSiluCache]:
+    """Compute the forward pass of sigmoid linear units; see `cs231n.layers.silu_forward`.
+
+    x of any shape -> out of the same shape, cache
+    """
+    return _activated(x, "silu"), FastSiluCache(x)
+
+
+@backward(FastSiluCache, x="...")
+def silu_backward_fast(dout: Array, cache: FastSiluCache) -> Array:
+    """Back-propagate through sigmoid linear units; see `cs231n.layers.silu_backward`.
+
+    dout of any shape -> dx of the same shape
+    """
+    return _through(dout, cache.x, "silu")
+
+
+class FastGeluCache(GeluCache):
+    """x of any shape, form."""
+
+
+@forward(x="...")
+def gelu_forward_fast(x: Array, form: str = "exact") -> tuple[Array, FastGeluCache]:
+    """Compute the forward pass of Gaussian error units; see `cs231n.layers.gelu_forward`.
+
+    x of any shape -> out of the same shape, cache
+    """
+    return _activated(x, _gelu(form)), FastGeluCache(x, form)
+
+
+@backward(FastGeluCache, x="...")
+def gelu_backward_fast(dout: Array, cache: FastGeluCache) -> Array:
+    """Back-propagate through Gaussian error units; see `cs231n.layers.gelu_backward`.
+
+    dout of any shape -> dx of the same shape
+    """
+    return _through(dout, cache.x, _gelu(cache.form))
+
+
+def _gelu(form: str) -> str:
+    """Return what the kernels call a form of gelu."""
+    return {"exact": "gelu", "tanh": "gelu_tanh"}[
+        checks.choice("", "form", form, ("exact", "tanh"))
+    ]
+
+
+def _activated(x: Array, activation: str, slope: float = 0.0) -> Array:
+    """Return what units of an activation make of x."""
+    (flat,) = _contiguous(x.dtype, x)
+    out = workspace.empty(x.shape, x.dtype)
+    kernels_for(out).activation_forward(flat.reshape(-1), out.reshape(-1), activation, slope)
+    return out
+
+
+def _through(dout: Array, x: Array, activation: str, slope: float = 0.0) -> Array:
+    """Return what comes back through units of an activation whose input was x."""
+    x, dout = _contiguous(x.dtype, x, dout)
+    dx = workspace.empty(x.shape, x.dtype)
+    flat = dout.reshape(-1), x.reshape(-1), dx.reshape(-1)
+    kernels_for(dx).activation_backward(*flat, activation, slope)
+    return dx
+
+
 class FastConvReluCache(NamedTuple):
     """conv, the convolution's cache; relu (N, F, OH, OW), the output, positive where its input is.
 
@@ -318,6 +424,36 @@ class FastSpatialBatchNormCache(FastBatchNormCache):
 
 
 class FastSpatialBatchNormReluCache(FastBatchNormCache):
+    """x (N, C, H, W), gamma, beta, mean, var (C,), eps, mode."""
+
+
+class FastSpatialBatchNormGeluCache(NamedTuple):
+    """x (N, C, H, W), gamma, beta, mean, var (C,), eps, mode, form of the gelu."""
+
+    x: Array
+    gamma: Array
+    beta: Array
+    mean: Array
+    var: Array
+    eps: float
+    mode: str
+    form: str
+
+
+class FastSpatialBatchNormLeakyReluCache(NamedTuple):
+    """x (N, C, H, W), gamma, beta, mean, var (C,), eps, mode, slope of the leaky relu."""
+
+    x: Array
+    gamma: Array
+    beta: Array
+    mean: Array
+    var: Array
+    eps: float
+    mode: str
+    slope: float
+
+
+class FastSpatialBatchNormSiluCache(FastBatchNormCache):
     """x (N, C, H, W), gamma, beta, mean, var (C,), eps, mode."""
 
 
@@ -377,11 +513,58 @@ def spatial_batchnorm_relu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast`
     """
-    out, *cache = _batch_norm(x, gamma, beta, bn_param, relu=True)
+    out, *cache = _batch_norm(x, gamma, beta, bn_param, "relu")
     return out, FastSpatialBatchNormReluCache(*cache)
 
 
-def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bool = False) -> Any:
+@forward(x="N* C H* W*", gamma="C", beta="C")
+def spatial_batchnorm_gelu_forward_fast(
+    x: Array, gamma: Array, beta: Array, bn_param: Options, form: str = "exact"
+) -> tuple[Array, FastSpatialBatchNormGeluCache]:
+    """Normalise images, and apply a gelu before the results are stored.
+
+    x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
+    `spatial_batchnorm_forward_fast` and `gelu_forward_fast`
+    """
+    out, *cache = _batch_norm(x, gamma, beta, bn_param, _gelu(form))
+    return out, FastSpatialBatchNormGeluCache._make([*cache, form])
+
+
+@forward(x="N* C H* W*", gamma="C", beta="C")
+def spatial_batchnorm_leaky_relu_forward_fast(
+    x: Array, gamma: Array, beta: Array, bn_param: Options, slope: float = 0.01
+) -> tuple[Array, FastSpatialBatchNormLeakyReluCache]:
+    """Normalise images, and apply a leaky relu before the results are stored.
+
+    x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
+    `spatial_batchnorm_forward_fast` and `leaky_relu_forward_fast`
+    """
+    slope = checks.number("", "slope", slope)
+    out, *cache = _batch_norm(x, gamma, beta, bn_param, "leaky_relu", slope)
+    return out, FastSpatialBatchNormLeakyReluCache._make([*cache, slope])
+
+
+@forward(x="N* C H* W*", gamma="C", beta="C")
+def spatial_batchnorm_silu_forward_fast(
+    x: Array, gamma: Array, beta: Array, bn_param: Options
+) -> tuple[Array, FastSpatialBatchNormSiluCache]:
+    """Normalise images, and apply a silu before the results are stored.
+
+    x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
+    `spatial_batchnorm_forward_fast` and `silu_forward_fast`
+    """
+    out, *cache = _batch_norm(x, gamma, beta, bn_param, "silu")
+    return out, FastSpatialBatchNormSiluCache(*cache)
+
+
+def _batch_norm(
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    bn_param: Options,
+    activation: str = "",
+    slope: float = 0.0,
+) -> Any:
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
     mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
     dtype, train = _common(x, gamma, beta), mode == "train"
@@ -393,7 +576,7 @@ def _batch_norm(x: Array, gamma: Array, beta: Array, bn_param: Options, relu: bo
         # Copies: the door of the kernel asks for arrays to write to, and these may be read-only.
         mean, var = np.array(running_mean, dtype), np.array(running_var, dtype)
     arrays = planes, scale, shift, out, mean, var
-    kernels_for(planes).batch_norm_forward(*arrays, eps, relu, train)
+    kernels_for(planes).batch_norm_forward(*arrays, eps, activation, slope, train)
     if train:
         running_mean = momentum * running_mean + (1 - momentum) * mean
         running_var = momentum * running_var + (1 - momentum) * var
@@ -429,15 +612,53 @@ def spatial_batchnorm_relu_backward_fast(
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `spatial_batchnorm_backward_fast`
     """
-    return _batch_norm_backward(dout, cache, relu=True)
+    return _batch_norm_backward(dout, cache, "relu")
 
 
-def _batch_norm_backward(dout: Array, cache: FastBatchNormCache, relu: bool = False) -> Gradients:
+@backward(FastSpatialBatchNormGeluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
+def spatial_batchnorm_gelu_backward_fast(
+    dout: Array, cache: FastSpatialBatchNormGeluCache
+) -> Gradients:
+    """Back-propagate through spatial batch normalisation followed by a gelu.
+
+    dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
+    `spatial_batchnorm_backward_fast`
+    """
+    return _batch_norm_backward(dout, cache, _gelu(cache.form))
+
+
+@backward(FastSpatialBatchNormLeakyReluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
+def spatial_batchnorm_leaky_relu_backward_fast(
+    dout: Array, cache: FastSpatialBatchNormLeakyReluCache
+) -> Gradients:
+    """Back-propagate through spatial batch normalisation followed by a leaky relu.
+
+    dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
+    `spatial_batchnorm_backward_fast`
+    """
+    return _batch_norm_backward(dout, cache, "leaky_relu", checks.number("", "slope", cache.slope))
+
+
+@backward(FastSpatialBatchNormSiluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
+def spatial_batchnorm_silu_backward_fast(
+    dout: Array, cache: FastSpatialBatchNormSiluCache
+) -> Gradients:
+    """Back-propagate through spatial batch normalisation followed by a silu.
+
+    dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
+    `spatial_batchnorm_backward_fast`
+    """
+    return _batch_norm_backward(dout, cache, "silu")
+
+
+def _batch_norm_backward(
+    dout: Array, cache: Any, activation: str = "", slope: float = 0.0
+) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
     train = checks.choice("", "mode", cache.mode, ("train", "test")) == "train"
     planes, dplanes, *others = _norm_arrays(dout, cache)
     eps = checks.number("", "eps", cache.eps, 0, low_open=True)
-    kernels_for(planes).batch_norm_backward(dplanes, planes, *others, eps, relu, train)
+    kernels_for(planes).batch_norm_backward(dplanes, planes, *others, eps, activation, slope, train)
     dx, dgamma, dbeta = others[-3:]
     return dx.reshape(dout.shape), dgamma, dbeta
 

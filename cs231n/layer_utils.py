@@ -6,7 +6,8 @@ its backward pass returns dx and the gradients of the weights in the same order.
 
 The fast layers are used, unless ``backend("reference")`` selects those of `cs231n.layers`.  A
 convolution or a batch normalisation of images applies the relu that follows it while it stores its
-results.  Everything in `cs231n.layers` and `cs231n.fast_layers` can be imported from here as well.
+results, a batch normalisation the other activations, too.  Everything in `cs231n.layers` and
+`cs231n.fast_layers` can be imported from here as well.
 """
 
 from __future__ import annotations
@@ -33,13 +34,19 @@ _OWN = [
     "CONV",
     "CONV_RELU",
     "DROPOUT",
+    "GELU",
     "GLOBAL_AVG_POOL",
     "GLOBAL_MAX_POOL",
     "LAYERNORM",
+    "LEAKY_RELU",
     "POOL",
     "RELU",
+    "SILU",
     "SPATIAL_BATCHNORM",
+    "SPATIAL_BATCHNORM_GELU",
+    "SPATIAL_BATCHNORM_LEAKY_RELU",
     "SPATIAL_BATCHNORM_RELU",
+    "SPATIAL_BATCHNORM_SILU",
     "SPATIAL_GROUPNORM",
     "Stage",
     "affine_bn_relu_backward",
@@ -85,13 +92,14 @@ class Stage(NamedTuple):
     def run(self, x: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, Any]:
         """Return out and the cache, by the layer or by the reference, whichever is selected."""
         first, *others = self._passes("forward")
-        x, cache = first(x, *values)
         if not others:
-            return x, cache
-        caches = [cache]
-        for function in others:
-            x, cache = function(x)
+            return first(x, *values)
+        caches = []
+        for function in (first, *others):  # each takes its own of the values, which come in order
+            count = _arguments(function)
+            x, cache = function(x, *values[:count])
             caches.append(cache)
+            values = values[count:]
         return x, tuple(caches)
 
     def gradients(
@@ -113,6 +121,12 @@ class Stage(NamedTuple):
             names = (name.format(direction) for name in _REFERENCES[self.forward])
             return [getattr(layers, name) for name in names]
         return [self.forward if direction == "forward" else self.backward]
+
+
+@functools.cache
+def _arguments(forward: Callable[..., Any]) -> int:
+    """Return how many weights and options a forward pass takes."""
+    return len(inspect.signature(forward).parameters) - 1
 
 
 @functools.cache
@@ -372,6 +386,16 @@ AFFINE = Stage(
     "affine", fast_layers.affine_forward_fast, fast_layers.affine_backward_fast, ("w", "b")
 )
 RELU = Stage("relu", fast_layers.relu_forward_fast, fast_layers.relu_backward_fast)
+LEAKY_RELU = Stage(
+    "leaky_relu",
+    fast_layers.leaky_relu_forward_fast,
+    fast_layers.leaky_relu_backward_fast,
+    options=("slope",),
+)
+GELU = Stage(
+    "gelu", fast_layers.gelu_forward_fast, fast_layers.gelu_backward_fast, options=("form",)
+)
+SILU = Stage("silu", fast_layers.silu_forward_fast, fast_layers.silu_backward_fast)
 BATCHNORM = Stage(
     "bn",
     fast_layers.batchnorm_forward_fast,
@@ -425,6 +449,27 @@ SPATIAL_BATCHNORM_RELU = Stage(
     ("gamma", "beta"),
     ("bn_param",),
 )
+SPATIAL_BATCHNORM_LEAKY_RELU = Stage(
+    "bn_leaky_relu",
+    fast_layers.spatial_batchnorm_leaky_relu_forward_fast,
+    fast_layers.spatial_batchnorm_leaky_relu_backward_fast,
+    ("gamma", "beta"),
+    ("bn_param", "slope"),
+)
+SPATIAL_BATCHNORM_GELU = Stage(
+    "bn_gelu",
+    fast_layers.spatial_batchnorm_gelu_forward_fast,
+    fast_layers.spatial_batchnorm_gelu_backward_fast,
+    ("gamma", "beta"),
+    ("bn_param", "form"),
+)
+SPATIAL_BATCHNORM_SILU = Stage(
+    "bn_silu",
+    fast_layers.spatial_batchnorm_silu_forward_fast,
+    fast_layers.spatial_batchnorm_silu_backward_fast,
+    ("gamma", "beta"),
+    ("bn_param",),
+)
 SPATIAL_GROUPNORM = Stage(
     "gn",
     fast_layers.spatial_groupnorm_forward_fast,
@@ -443,6 +488,9 @@ _FUSED: dict[Stage, tuple[Callable[..., Any], tuple[str, ...]]] = {
 _REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
     AFFINE.forward: ("affine_{}",),
     RELU.forward: ("relu_{}",),
+    LEAKY_RELU.forward: ("leaky_relu_{}",),
+    GELU.forward: ("gelu_{}",),
+    SILU.forward: ("silu_{}",),
     BATCHNORM.forward: ("batchnorm_{}",),
     LAYERNORM.forward: ("layernorm_{}",),
     DROPOUT.forward: ("dropout_{}",),
@@ -453,6 +501,9 @@ _REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
     GLOBAL_MAX_POOL.forward: ("global_max_pool_{}",),
     SPATIAL_BATCHNORM.forward: ("spatial_batchnorm_{}",),
     SPATIAL_BATCHNORM_RELU.forward: ("spatial_batchnorm_{}", "relu_{}"),
+    SPATIAL_BATCHNORM_LEAKY_RELU.forward: ("spatial_batchnorm_{}", "leaky_relu_{}"),
+    SPATIAL_BATCHNORM_GELU.forward: ("spatial_batchnorm_{}", "gelu_{}"),
+    SPATIAL_BATCHNORM_SILU.forward: ("spatial_batchnorm_{}", "silu_{}"),
     SPATIAL_GROUPNORM.forward: ("spatial_groupnorm_{}",),
 }
 

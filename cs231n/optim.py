@@ -18,8 +18,8 @@ from cs231n.core import checks
 from cs231n.core.checks import keep_dtype
 
 __all__ = [
-    *("RULES", "adagrad", "adam", "clip_gradients", "find", "nesterov_momentum", "rmsprop"),
-    *("sgd", "sgd_momentum"),
+    *("RULES", "adagrad", "adam", "clip_gradients", "find", "muon", "nesterov_momentum"),
+    *("rmsprop", "sgd", "sgd_momentum"),
 ]
 
 Config = dict[str, Any]
@@ -29,8 +29,9 @@ Rule = Callable[..., tuple[np.ndarray, Config]]
 # twins take them.
 DEFAULTS: dict[str, dict[str, float]] = {
     "sgd": {"learning_rate": 1e-2},
-    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
-    "nesterov_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
+    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9, "dampening": 0.0},
+    "nesterov_momentum": {"learning_rate": 1e-2, "momentum": 0.9, "dampening": 0.0},
+    "muon": {"learning_rate": 2e-2, "momentum": 0.95},
     "rmsprop": {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
     "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
     "adam": {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
@@ -39,6 +40,7 @@ STATE: dict[str, tuple[str, ...]] = {
     "sgd": (),
     "sgd_momentum": ("velocity",),
     "nesterov_momentum": ("velocity",),
+    "muon": ("velocity",),
     "rmsprop": ("cache",),
     "adagrad": ("cache",),
     "adam": ("m", "v"),
@@ -82,6 +84,8 @@ def sgd_momentum(
     config : dict, optional
         'learning_rate' : step size, default 1e-2;
         'momentum' : share of the velocity that is kept, default 0.9;
+        'dampening' : share of each gradient that is left out, in [0, 1], default 0; with that of
+        the momentum the velocity is a mean of the gradients, not a sum;
         'velocity' : ndarray of w's shape, zeros at first.
 
     Returns
@@ -97,14 +101,15 @@ def sgd_momentum(
 
     Notes
     -----
-    ``velocity = momentum * velocity - learning_rate * dw``, ``next_w = w + velocity``.
+    ``velocity = momentum * velocity - rate * dw``, ``next_w = w + velocity`` with
+    ``rate = learning_rate * (1 - dampening)``.
 
     References
     ----------
     Polyak, Some Methods of Speeding up the Convergence of Iteration Methods, 1964.
     """
     w, dw, config = _checked("sgd_momentum", w, dw, config)
-    rate, momentum = hyperparameters("sgd_momentum", config)
+    rate, momentum = damped("sgd_momentum", config)
     velocity = momentum * state("sgd_momentum", config, "velocity", w) - rate * dw
     config["velocity"] = keep_dtype(velocity, w)
     return keep_dtype(w + velocity, w), config
@@ -135,9 +140,9 @@ def nesterov_momentum(
 
     Notes
     -----
-    ``velocity = momentum * velocity - learning_rate * dw``,
-    ``next_w = w + momentum * velocity - learning_rate * dw``: w already stands where the velocity
-    will carry it, so the gradient is taken one step ahead.
+    ``velocity = momentum * velocity - rate * dw``,
+    ``next_w = w + momentum * velocity - rate * dw``, with a rate as for `sgd_momentum`: w already
+    stands where the velocity will carry it, so the gradient is taken one step ahead.
 
     References
     ----------
@@ -146,7 +151,7 @@ def nesterov_momentum(
     Deep Learning, ICML 2013.
     """
     w, dw, config = _checked("nesterov_momentum", w, dw, config)
-    rate, momentum = hyperparameters("nesterov_momentum", config)
+    rate, momentum = damped("nesterov_momentum", config)
     velocity = momentum * state("nesterov_momentum", config, "velocity", w) - rate * dw
     config["velocity"] = keep_dtype(velocity, w)
     return keep_dtype(w + momentum * velocity - rate * dw, w), config
@@ -280,6 +285,73 @@ def adam(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
     return keep_dtype(w - rate * m_hat / (np.sqrt(v_hat) + epsilon), w), config
 
 
+def muon(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[np.ndarray, Config]:
+    """Step by Muon: Nesterov momentum whose update of a matrix is made nearly orthogonal.
+
+    Parameters
+    ----------
+    w, dw : ndarray of any shape
+        Parameter, and the gradient of the loss with respect to it.  Filters (F, C, HH, WW) are a
+        matrix with a row for each filter; a vector, such as biases, is no matrix and steps as in
+        `nesterov_momentum`.
+    config : dict, optional
+        'learning_rate' : step size, default 2e-2;
+        'momentum' : share of the velocity that is kept, default 0.95;
+        'velocity' : ndarray of w's shape, zeros at first.
+
+    Returns
+    -------
+    next_w : ndarray of w's shape
+    config : dict
+        With the new 'velocity'.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If w and dw differ in shape or a hyperparameter is no number.
+
+    Notes
+    -----
+    ``velocity = momentum * velocity + dw``, ``G = dw + momentum * velocity``, and
+    ``next_w = w - learning_rate * sqrt(max(1, rows / columns)) * O``, where O is G with all its
+    singular values brought near 1: each direction in which the matrix may turn is given a step of
+    about the same length, also those that the gradient hardly has.
+
+    O takes no decomposition.  An odd polynomial of a matrix, ``a*X + b*X X' X + c*X X' X X' X``,
+    is the polynomial of its singular values.  With the published a, b, c of `orthogonalised`, five
+    applications (Newton-Schulz) take what lies between about 0.01 and 1 to between 0.68 and 1.14.
+
+    References
+    ----------
+    Jordan, Jin, Boza, You, Cesista, Newhouse and Bernstein, Muon: An Optimizer for Hidden Layers
+    in Neural Networks, 2024, https://kellerjordan.github.io/posts/muon/
+
+    Bernstein and Newhouse, Old Optimizer, New Norm: An Anthology, 2024 (arXiv:2409.20325).
+    """
+    w, dw, config = _checked("muon", w, dw, config)
+    rate, momentum = hyperparameters("muon", config)
+    velocity = momentum * state("muon", config, "velocity", w) + dw
+    config["velocity"] = keep_dtype(velocity, w)
+    step = dw + momentum * velocity
+    if w.ndim > 1 and w.size:
+        matrix = step.reshape(len(w), -1)
+        rows, columns = matrix.shape
+        step = math.sqrt(max(1, rows / columns)) * orthogonalised(matrix).reshape(w.shape)
+    return keep_dtype(w - rate * step, w), config
+
+
+def orthogonalised(matrix: np.ndarray) -> np.ndarray:
+    """Return a matrix with its singular values near 1; zeros stay zeros."""
+    X = matrix.T if len(matrix) > matrix.shape[1] else matrix  # so that X X' is the smaller product
+    # The norm is no less than any singular value, so that all of them come into [0, 1].
+    X = X / (math.hypot(*np.linalg.norm(X.astype(np.float64), axis=1)) + 1e-7)
+    X = keep_dtype(X, matrix)
+    for _ in range(5):
+        A = X @ X.T
+        X = 3.4445 * X + (-4.7750 * A + 2.0315 * A @ A) @ X
+    return X.T if len(matrix) > matrix.shape[1] else X
+
+
 def clip_gradients(grads: Mapping[str, np.ndarray], max_norm: float) -> dict[str, np.ndarray]:
     """Scale gradients down where all of them together have too large a norm.
 
@@ -319,7 +391,8 @@ def clip_gradients(grads: Mapping[str, np.ndarray], max_norm: float) -> dict[str
 
 
 RULES: dict[str, Rule] = {
-    rule.__name__: rule for rule in (adam, nesterov_momentum, rmsprop, sgd, sgd_momentum, adagrad)
+    rule.__name__: rule
+    for rule in (adam, nesterov_momentum, rmsprop, sgd, sgd_momentum, adagrad, muon)
 }
 
 
@@ -372,6 +445,12 @@ def hyperparameters(rule: str, config: Config) -> list[float]:
     """Return the rule's hyperparameters as Python floats; defaults are put into the config."""
     defaults = DEFAULTS[rule].items()
     return [checks.number(rule, name, config.setdefault(name, value)) for name, value in defaults]
+
+
+def damped(rule: str, config: Config) -> list[float]:
+    """Return the learning rate of dampened gradients, and the momentum."""
+    rate, momentum, dampening = hyperparameters(rule, config)
+    return [rate * (1 - checks.number(rule, "dampening", dampening, 0, 1)), momentum]
 
 
 def count_step(rule: str, config: Config) -> int:

@@ -15,16 +15,19 @@ __all__ = [
     "BATCHNORM",
     "CONV",
     "DROPOUT",
+    "GELU",
     "GLOBAL_AVG_POOL",
     "GLOBAL_MAX_POOL",
     "LAYERNORM",
+    "LEAKY_RELU",
     "MAX_POOL",
     "RELU",
+    "SILU",
     "SOFTMAX_LOSS",
     "SPATIAL_BATCHNORM",
     "SPATIAL_GROUPNORM",
     "Counterpart",
-    "with_relu",
+    "followed",
 ]
 
 Options = dict[str, Any]
@@ -44,14 +47,23 @@ class Counterpart(NamedTuple):
     kind: str = ""
 
 
-def with_relu(layer: Counterpart) -> Counterpart:
-    """Return the counterpart of a layer that applies the relu after it."""
-    function, modules = layer.function, layer.modules
-    return Counterpart(
-        function and (lambda F, *arguments: F.relu(function(F, *arguments))),
-        lambda nn, *arguments: [*modules(nn, *arguments), *_relu(nn)],
-        layer.kind,
-    )
+def followed(layer: Counterpart, unit: Counterpart, options: int = 0) -> Counterpart:
+    """Return the counterpart of a layer and of units after it, which take the last options."""
+    function, modules, through = layer.function, layer.modules, unit.function
+
+    def split(arguments: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        count = len(arguments) - options
+        return arguments[:count], arguments[count:]
+
+    def both(F: Any, x: Any, *arguments: Any) -> Any:
+        assigned, rest = split(arguments)
+        return through(F, function(F, x, *assigned), *rest)  # type: ignore[misc]
+
+    def build(nn: Any, *arguments: Any) -> list[Any]:
+        assigned, rest = split(arguments)
+        return [*modules(nn, *assigned), *unit.modules(nn, *rest)]
+
+    return Counterpart(both, build, layer.kind)
 
 
 def _affine(nn: Any, w: np.ndarray, b: np.ndarray) -> list[Any]:
@@ -65,6 +77,23 @@ def _conv(nn: Any, w: np.ndarray, b: np.ndarray, conv_param: Options) -> list[An
 
 def _relu(nn: Any) -> list[Any]:
     return [nn.ReLU(inplace=True)]  # nobody else reads its input
+
+
+def _leaky_relu(nn: Any, slope: float) -> list[Any]:
+    return [nn.LeakyReLU(slope)]
+
+
+def _gelu(nn: Any, form: str) -> list[Any]:
+    return [nn.GELU(approximate=_approximate(form))]
+
+
+def _approximate(form: str) -> str:
+    """Return what PyTorch calls a form of gelu."""
+    return {"exact": "none", "tanh": "tanh"}[form]
+
+
+def _silu(nn: Any) -> list[Any]:
+    return [nn.SiLU()]
 
 
 def _max_pool(nn: Any, pool_param: Options) -> list[Any]:
@@ -110,6 +139,9 @@ def _eps(param: Options) -> float:
 
 AFFINE = Counterpart(lambda F, x, w, b: F.linear(x.flatten(1), w.T, b), _affine, "Linear")
 RELU = Counterpart(lambda F, x: F.relu(x), _relu)
+LEAKY_RELU = Counterpart(lambda F, x, slope: F.leaky_relu(x, slope), _leaky_relu)
+GELU = Counterpart(lambda F, x, form: F.gelu(x, approximate=_approximate(form)), _gelu)
+SILU = Counterpart(lambda F, x: F.silu(x), _silu)
 SOFTMAX_LOSS = Counterpart(
     lambda F, x, y: F.cross_entropy(x, y), lambda nn, y: [nn.CrossEntropyLoss()]
 )

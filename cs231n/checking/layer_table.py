@@ -14,7 +14,7 @@ import numpy as np
 
 from cs231n import fast_layers, layer_utils, layers
 from cs231n.checking import counterparts
-from cs231n.checking.counterparts import Counterpart, with_relu
+from cs231n.checking.counterparts import Counterpart, followed
 from cs231n.layer_utils import Stage
 
 __all__ = ["LAYERS", "SANDWICHES", "Example", "LayerRow", "Passes"]
@@ -95,9 +95,12 @@ def _one(shapes: tuple[tuple[int, ...], ...], *options: Any) -> dict[str, Exampl
     return {"": Example(shapes, options)}
 
 
-def _train_and_test(shapes: tuple[tuple[int, ...], ...]) -> dict[str, Example]:
-    """Return the examples of a batch normalisation."""
-    return {"train": Example(shapes, (_TRAIN,)), "test": Example(shapes, (_TEST,))}
+def _train_and_test(shapes: tuple[tuple[int, ...], ...], *unit: Any) -> dict[str, Example]:
+    """Return the examples of a batch normalisation, and of units with these options after it."""
+    return {
+        "train": Example(shapes, (_TRAIN, *unit)),
+        "test": Example(shapes, (_TEST, *unit)),
+    }
 
 
 LAYERS = {
@@ -114,6 +117,27 @@ LAYERS = {
         Passes(fast_layers.relu_forward_fast, fast_layers.relu_backward_fast),
         layer_utils.RELU,
         counterparts.RELU,
+    ),
+    "leaky_relu": LayerRow(
+        _one(_PIXELS, 0.1),
+        Passes(layers.leaky_relu_forward, layers.leaky_relu_backward),
+        Passes(fast_layers.leaky_relu_forward_fast, fast_layers.leaky_relu_backward_fast),
+        layer_utils.LEAKY_RELU,
+        counterparts.LEAKY_RELU,
+    ),
+    "gelu": LayerRow(
+        {"exact": Example(_PIXELS, ("exact",)), "tanh": Example(_PIXELS, ("tanh",))},
+        Passes(layers.gelu_forward, layers.gelu_backward),
+        Passes(fast_layers.gelu_forward_fast, fast_layers.gelu_backward_fast),
+        layer_utils.GELU,
+        counterparts.GELU,
+    ),
+    "silu": LayerRow(
+        _one(_PIXELS),
+        Passes(layers.silu_forward, layers.silu_backward),
+        Passes(fast_layers.silu_forward_fast, fast_layers.silu_backward_fast),
+        layer_utils.SILU,
+        counterparts.SILU,
     ),
     "softmax_loss": LayerRow(
         _one(((4, 3),), _LABELS),
@@ -162,7 +186,7 @@ LAYERS = {
         None,
         Passes(fast_layers.conv_relu_forward_fast, fast_layers.conv_relu_backward_fast),
         layer_utils.CONV_RELU,
-        with_relu(counterparts.CONV),
+        followed(counterparts.CONV, counterparts.RELU),
         parts=("conv", "relu"),
     ),
     "max_pool": LayerRow(
@@ -201,8 +225,41 @@ LAYERS = {
             fast_layers.spatial_batchnorm_relu_backward_fast,
         ),
         layer_utils.SPATIAL_BATCHNORM_RELU,
-        with_relu(counterparts.SPATIAL_BATCHNORM),
+        followed(counterparts.SPATIAL_BATCHNORM, counterparts.RELU),
         parts=("spatial_batchnorm", "relu"),
+    ),
+    "spatial_batchnorm_leaky_relu": LayerRow(
+        _train_and_test(_IMAGES, 0.1),
+        None,
+        Passes(
+            fast_layers.spatial_batchnorm_leaky_relu_forward_fast,
+            fast_layers.spatial_batchnorm_leaky_relu_backward_fast,
+        ),
+        layer_utils.SPATIAL_BATCHNORM_LEAKY_RELU,
+        followed(counterparts.SPATIAL_BATCHNORM, counterparts.LEAKY_RELU, 1),
+        parts=("spatial_batchnorm", "leaky_relu"),
+    ),
+    "spatial_batchnorm_gelu": LayerRow(
+        _train_and_test(_IMAGES, "exact"),
+        None,
+        Passes(
+            fast_layers.spatial_batchnorm_gelu_forward_fast,
+            fast_layers.spatial_batchnorm_gelu_backward_fast,
+        ),
+        layer_utils.SPATIAL_BATCHNORM_GELU,
+        followed(counterparts.SPATIAL_BATCHNORM, counterparts.GELU, 1),
+        parts=("spatial_batchnorm", "gelu"),
+    ),
+    "spatial_batchnorm_silu": LayerRow(
+        _train_and_test(_IMAGES),
+        None,
+        Passes(
+            fast_layers.spatial_batchnorm_silu_forward_fast,
+            fast_layers.spatial_batchnorm_silu_backward_fast,
+        ),
+        layer_utils.SPATIAL_BATCHNORM_SILU,
+        followed(counterparts.SPATIAL_BATCHNORM, counterparts.SILU),
+        parts=("spatial_batchnorm", "silu"),
     ),
     "spatial_groupnorm": LayerRow(
         _one(_GROUPS, 2, {}),

@@ -105,7 +105,8 @@ def _step_in_place(
     l2: float,
 ) -> None:
     """Step w and the arrays of the config by the compiled kernel of the rule's name."""
-    values = optim.hyperparameters(rule, config)
+    read = optim.damped if "momentum" in rule else optim.hyperparameters
+    values = read(rule, config)
     for name in optim.STATE[rule]:
         array = optim.state(rule, config, name, w)
         config[name] = np.require(array, w.dtype, ["C", "A", "W"])

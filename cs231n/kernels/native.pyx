@@ -17,6 +17,8 @@ from cs231n.kernels import workspace
 from cs231n.kernels.threads import get_num_threads
 
 __all__ = [
+    "activation_backward",
+    "activation_forward",
     "adam",
     "add_scaled",
     "batch_norm_backward",
@@ -56,8 +58,16 @@ cdef extern from "csrc/dispatch.h" nogil:
 
     ctypedef struct norm_shape:
         Py_ssize_t N, C, D, G
-        double eps
-        int train, relu
+        double eps, slope
+        int train, activation
+
+    enum:
+        NO_ACTIVATION
+        RELU
+        LEAKY_RELU
+        GELU
+        GELU_TANH
+        SILU
 
     # Open argument lists: the parameters are in csrc/kernels.h, which the C compiler reads.
     ctypedef void (*kernel)(...) noexcept nogil
@@ -70,7 +80,7 @@ cdef extern from "csrc/dispatch.h" nogil:
         kernel conv_forward, conv_dx, conv_dw
         kernel max_pool2_forward, max_pool2_backward, max_pool_forward, max_pool_backward
         kernel batch_norm_forward, batch_norm_backward, group_norm_forward, group_norm_backward
-        kernel relu_forward, relu_backward
+        kernel relu_forward, relu_backward, activation_forward, activation_backward
         loss_kernel softmax_loss
         kernel matmul, sum_rows
         kernel sgd, momentum, rmsprop, adam
@@ -322,12 +332,44 @@ def relu_backward(const floating[::1] dout, const floating[::1] out, floating[::
         kernels.relu_backward(dout.shape[0], &dout[0], &out[0], &dx[0], threads)
 
 
-cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double eps, bint train,
-                            bint relu) except *:
+cdef dict _ACTIVATIONS = {
+    "": NO_ACTIVATION,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "gelu": GELU,
+    "gelu_tanh": GELU_TANH,
+    "silu": SILU,
+}
+
+
+def activation_forward(const floating[::1] x, floating[::1] out, activation, double slope=0):
+    """Write what units of an activation make of x; the slope is that of a leaky relu."""
+    _require(x.shape[0] > 0 and _same(x.shape, out.shape, 1))
+    cdef int kind = _ACTIVATIONS[activation]
+    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef int threads = get_num_threads()
+    with nogil:
+        kernels.activation_forward(kind, slope, x.shape[0], &x[0], &out[0], threads)
+
+
+def activation_backward(const floating[::1] dout, const floating[::1] x, floating[::1] dx,
+                        activation, double slope=0):
+    """Write dout times the slope of the activation at x."""
+    _require(x.shape[0] > 0 and _same(x.shape, dout.shape, 1) and _same(x.shape, dx.shape, 1))
+    cdef int kind = _ACTIVATIONS[activation]
+    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef int threads = get_num_threads()
+    with nogil:
+        kernels.activation_backward(kind, slope, x.shape[0], &dout[0], &x[0], &dx[0], threads)
+
+
+cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double eps, bint train=True,
+                            activation="", double slope=0) except *:
     """Describe a normalisation of x (N, C, pixels) to the kernels."""
     cdef norm_shape s
     s.N, s.C, s.D = x.shape[0], x.shape[1], x.shape[2]
-    s.G, s.eps, s.train, s.relu = G, eps, train, relu
+    s.G, s.eps, s.train = G, eps, train
+    s.activation, s.slope = _ACTIVATIONS[activation], slope
     _require(s.N > 0 and s.C > 0 and s.D > 0)
     return s
 
@@ -335,7 +377,7 @@ cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double ep
 cdef norm_shape _group_shape(const floating[:, :, ::1] x, Py_ssize_t statistics,
                              double eps) except *:
     """Describe a normalisation of groups of channels, so many of all images, to the kernels."""
-    cdef norm_shape s = _norm_shape(x, 1, eps, True, False)
+    cdef norm_shape s = _norm_shape(x, 1, eps)
     s.G = statistics // s.N
     _require(s.G > 0 and s.N * s.G == statistics and s.C % s.G == 0)
     return s
@@ -350,13 +392,14 @@ cdef bint _hold(Py_ssize_t count, const floating[::1] one, const floating[::1] t
 
 def batch_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
                        const floating[::1] beta, floating[:, :, ::1] out, floating[::1] mean,
-                       floating[::1] var, double eps, bint relu=False, bint train=True):
+                       floating[::1] var, double eps, activation="", double slope=0,
+                       bint train=True):
     """Write the output of x (N, C, pixels), normalised channel by channel.
 
     In train mode the mean and variance of the batch are written too, else those given are used.
-    The relu is applied to the output if asked for.
+    The output passes the activation if there is one.
     """
-    cdef norm_shape s = _norm_shape(x, 1, eps, train, relu)
+    cdef norm_shape s = _norm_shape(x, 1, eps, train, activation, slope)
     _require(_same(x.shape, out.shape, 3) and _hold(s.C, gamma, beta, mean, var))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
@@ -369,12 +412,12 @@ def batch_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1
                         const floating[::1] gamma, const floating[::1] beta,
                         const floating[::1] mean, const floating[::1] var,
                         floating[:, :, ::1] dx, floating[::1] dgamma, floating[::1] dbeta,
-                        double eps, bint relu=False, bint train=True):
+                        double eps, activation="", double slope=0, bint train=True):
     """Write the gradients of x (N, C, pixels), gamma and beta.
 
     In train mode the mean and variance depend on x, else they are constants.
     """
-    cdef norm_shape s = _norm_shape(x, 1, eps, train, relu)
+    cdef norm_shape s = _norm_shape(x, 1, eps, train, activation, slope)
     _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
              and _hold(s.C, gamma, beta, mean, var) and _hold(s.C, gamma, beta, dgamma, dbeta))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))

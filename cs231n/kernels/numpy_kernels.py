@@ -17,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from cs231n import layers
 from cs231n.im2col import Window
 
 __all__ = [
+    "activation_backward",
+    "activation_forward",
     "add_scaled",
     "batch_norm_backward",
     "batch_norm_forward",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _CACHED = 1 << 21  # bytes of columns that are made at once
+_BLOCK = 1 << 13  # units whose intermediate results stay in the cache
 _Index = tuple[Any, ...]
 
 
@@ -190,6 +194,40 @@ def relu_backward(dout: np.ndarray, out: np.ndarray, dx: np.ndarray) -> None:
     np.copyto(dx, dout, where=out > 0)
 
 
+def activation_forward(x: np.ndarray, out: np.ndarray, activation: str, slope: float = 0.0) -> None:
+    """Write what units of an activation make of x (n,); the slope is that of a leaky relu."""
+    forward, _, options = _passes(activation, slope)
+    for start in range(0, len(x), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        out[block] = forward(x[block], *options)[0]
+
+
+def activation_backward(
+    dout: np.ndarray, x: np.ndarray, dx: np.ndarray, activation: str, slope: float = 0.0
+) -> None:
+    """Write dout times the slope of the activation at x (n,)."""
+    _, backward, options = _passes(activation, slope)
+    for start in range(0, len(x), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        dx[block] = backward(dout[block], _CACHES[backward](x[block], *options))
+
+
+_CACHES: dict[Any, Any] = {
+    layers.relu_backward: lambda x: x,
+    layers.leaky_relu_backward: layers.LeakyReluCache,
+    layers.gelu_backward: layers.GeluCache,
+    layers.silu_backward: layers.SiluCache,
+}
+
+
+def _passes(activation: str, slope: float) -> tuple[Any, Any, tuple[Any, ...]]:
+    """Return the reference's passes of an activation, which are as good in NumPy, and options."""
+    name = "gelu" if activation == "gelu_tanh" else activation
+    forward, backward = (getattr(layers, f"{name}_{way}") for way in ("forward", "backward"))
+    options = {"leaky_relu": (slope,), "gelu": ("exact",), "gelu_tanh": ("tanh",)}
+    return forward, backward, options.get(activation, ())
+
+
 def batch_norm_forward(
     x: np.ndarray,
     gamma: np.ndarray,
@@ -198,13 +236,14 @@ def batch_norm_forward(
     mean: np.ndarray,
     var: np.ndarray,
     eps: float,
-    relu: bool = False,
+    activation: str = "",
+    slope: float = 0.0,
     train: bool = True,
 ) -> None:
     """Write the output of x (N, C, pixels), normalised channel by channel.
 
     In train mode the mean and variance of the batch are written too, else those given are used.
-    The relu is applied to the output if asked for.
+    The output passes the activation if there is one.
     """
     if train:
         mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
@@ -213,8 +252,8 @@ def batch_norm_forward(
         var[...] = np.einsum("ncp,ncp->c", out, out) / (x.shape[0] * x.shape[2])
     out *= (gamma / np.sqrt(var + eps))[:, None]
     out += beta[:, None]
-    if relu:
-        np.maximum(out, 0, out=out)
+    if activation:
+        activation_forward(out.reshape(-1), out.reshape(-1), activation, slope)
 
 
 def batch_norm_backward(
@@ -228,7 +267,8 @@ def batch_norm_backward(
     dgamma: np.ndarray,
     dbeta: np.ndarray,
     eps: float,
-    relu: bool = False,
+    activation: str = "",
+    slope: float = 0.0,
     train: bool = True,
 ) -> None:
     """Write the gradients of x (N, C, pixels), gamma and beta.
@@ -237,8 +277,11 @@ def batch_norm_backward(
     """
     std, count = np.sqrt(var + eps), x.shape[0] * x.shape[2]
     x_hat = x - mean[:, None]
-    if relu:  # computed as in the forward pass: no unit may be on in one and off in the other
-        dout = np.where(x_hat * (gamma / std)[:, None] + beta[:, None] > 0, dout, 0)
+    if activation:  # of what the forward pass had: no unit may be on in one and off in the other
+        y, through = x_hat * (gamma / std)[:, None] + beta[:, None], np.empty_like(dout)
+        flat = dout.reshape(-1), y.reshape(-1), through.reshape(-1)
+        activation_backward(*flat, activation, slope)
+        dout = through
     x_hat /= std[:, None]
     dout.sum(axis=(0, 2), out=dbeta)
     dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat)

@@ -229,11 +229,14 @@ def test_integers_of_numpy_are_sizes_too(integer, backend_name):
         np.testing.assert_array_equal(pool(x, param)[0], pool(x, POOL)[0])
 
 
-@pytest.mark.parametrize("name", [n for n, case in SINGLE_LAYERS.items() if case.options])
+@pytest.mark.parametrize(
+    "name",
+    # the last option of an activation is a number or a word
+    [n for n, case in SINGLE_LAYERS.items() if case.options and isinstance(case.options[-1], dict)],
+)
 @pytest.mark.parametrize("wrong", [None, 3, "train", [("mode", "train")]])
 def test_options_are_dicts(name, wrong, rng):
     case = SINGLE_LAYERS[name]
-    assert isinstance(case.options[-1], dict)
     arguments = *case.draw(rng), *case.options[:-1], wrong
     found, expected = f"_param is a {type(wrong).__name__}", "a dict of options"
     assert_refused(TypeError, case.forward, *arguments, found=found, expected=expected)

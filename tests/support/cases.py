@@ -286,6 +286,7 @@ AFFINE_SIZES = {
     "no inputs": ((3, 0), (0, 2), (2,)),
     "no outputs": ((3, 2), (2, 0), (0,)),
 }
+UNITS = ("relu", "gelu", "silu")
 RELU_SIZES = {
     "a number": ((),),
     "a vector": ((1,),),
@@ -309,14 +310,15 @@ def _running(C):
     return {"running_mean": mean, "running_var": var, "momentum": 0.7, "eps": 1e-3}
 
 
-def _norm_sizes(name):
+def _norm_sizes(name, options):
     """Yield a name for each size of a normalisation, with the shapes and options."""
     for size, x in (IMAGE_SIZES if "spatial" in name else ROW_SIZES).items():
         C = x[1]
         weight = (1, C, 1, 1) if "group" in name else (C,)
         shapes = x, weight, weight
         if "batchnorm" in name:
-            yield size, shapes, ({"mode": name.split(", ")[1], **_running(C)},)
+            bn_param, *unit = options
+            yield size, shapes, ({"mode": bn_param["mode"], **_running(C)}, *unit)
         elif "group" in name:
             yield f"{size}, one group", shapes, (1, {"eps": 1e-3})
             yield f"{size}, two groups", shapes, (2, {})
@@ -325,16 +327,17 @@ def _norm_sizes(name):
             yield size, shapes, ({"eps": 1e-3},)
 
 
-def _sizes(name):
+def _sizes(name, options):
     """Yield a name for each size of a fast layer, with the shapes and options."""
     if "norm" in name:
-        yield from _norm_sizes(name)
+        yield from _norm_sizes(name, options)
     elif "conv_relu" in name:
         for size, case in CONV_CASES.items():
             yield size, (case.x, case.w, case.w[:1]), (case.param,)
     else:
-        for size, shapes in (RELU_SIZES if "relu" in name else AFFINE_SIZES).items():
-            yield size, shapes, ()
+        sizes = RELU_SIZES if any(unit in name for unit in UNITS) else AFFINE_SIZES
+        for size, shapes in sizes.items():
+            yield size, shapes, options
 
 
 def _chain(rows):
@@ -352,9 +355,9 @@ def _twins():
         if row.fast is None or row.fast.backward is None or name in ("conv", "max_pool"):
             continue  # losses, and what has a table of its own
         reference = row.reference or _chain(LAYER_TABLE[part] for part in row.parts)
-        for mode in row.examples:
+        for mode, example in row.examples.items():
             label = ", ".join(filter(None, (_label(row.fast.name), mode)))
-            for size, shapes, options in _sizes(label):
+            for size, shapes, options in _sizes(label, example.options):
                 cases = (LayerCase(*passes, shapes, options) for passes in (row.fast, reference))
                 yield f"{label}, {size}", TwinCase(*cases)
 

@@ -15,15 +15,17 @@ from cs231n.optim import RULES, adam, nesterov_momentum, rmsprop, sgd, sgd_momen
 # Every hyperparameter away from its default.
 CONFIGS = {
     "sgd": {"learning_rate": 0.1},
-    "sgd_momentum": {"learning_rate": 0.1, "momentum": 0.8},
-    "nesterov_momentum": {"learning_rate": 0.1, "momentum": 0.8},
+    "sgd_momentum": {"learning_rate": 0.1, "momentum": 0.8, "dampening": 0.3},
+    "nesterov_momentum": {"learning_rate": 0.1, "momentum": 0.8, "dampening": 0.2},
+    "muon": {"learning_rate": 0.1, "momentum": 0.8},
     "rmsprop": {"learning_rate": 0.1, "decay_rate": 0.9, "epsilon": 1e-3},
     "adam": {"learning_rate": 0.1, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3},
 }
 DEFAULTS = {
     "sgd": {"learning_rate": 1e-2},
-    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
-    "nesterov_momentum": {"learning_rate": 1e-2, "momentum": 0.9},
+    "sgd_momentum": {"learning_rate": 1e-2, "momentum": 0.9, "dampening": 0.0},
+    "nesterov_momentum": {"learning_rate": 1e-2, "momentum": 0.9, "dampening": 0.0},
+    "muon": {"learning_rate": 2e-2, "momentum": 0.95},
     "rmsprop": {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
     "adam": {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
 }
@@ -31,6 +33,7 @@ STATE = {
     "sgd": [],
     "sgd_momentum": ["velocity"],
     "nesterov_momentum": ["velocity"],
+    "muon": ["velocity"],
     "rmsprop": ["cache"],
     "adam": ["m", "v"],
 }
@@ -350,3 +353,59 @@ def test_gradients_are_clipped_together(dtype, rng):
 def test_a_norm_to_clip_at_is_positive(max_norm):
     with pytest.raises((ValueError, TypeError), match="clip_gradients: max_norm is"):
         optim.clip_gradients({}, max_norm)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5), (6, 6)])
+def test_muon_brings_the_singular_values_to_those_of_its_polynomial(shape, rng):
+    left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in shape)
+    k = min(shape)
+    values = np.linspace(1, 4, k)  # well conditioned
+    step = optim.orthogonalised(left[:, :k] * values @ right[:, :k].T)
+    # Own derivation: matrices with these singular vectors are multiplied like numbers.
+    expected = values / np.linalg.norm(values)
+    for _ in range(5):
+        expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
+    np.testing.assert_allclose(
+        left[:, :k].T @ step @ right[:, :k], np.diag(expected), rtol=1e-6, atol=1e-6
+    )
+    u, _, v = np.linalg.svd(left[:, :k] * values @ right[:, :k].T, full_matrices=False)
+    assert np.abs(np.linalg.svd(step, compute_uv=False) - 1).max() < 0.33
+    assert np.linalg.norm(step - u @ v) < 0.33 * np.sqrt(k)  # the orthogonal matrix nearest to it
+
+
+def test_muon_by_hand(rng):
+    w, first, second = rng.standard_normal((3, 6, 2, 3))
+    w1, config = optim.muon(w, first, {"learning_rate": 0.5, "momentum": 0.25})
+    w2, config = optim.muon(w1, second, config)
+    velocity = 0.25 * first + second
+    assert_close(config["velocity"], velocity)
+    G = (second + 0.25 * velocity).reshape(6, 6)
+    assert_close(w2, w1 - 0.5 * optim.orthogonalised(G).reshape(w.shape))
+    tall, _ = optim.muon(w.reshape(18, 2), first.reshape(18, 2), {"learning_rate": 0.5})
+    step = optim.orthogonalised(1.95 * first.reshape(18, 2))
+    assert_close(tall, w.reshape(18, 2) - 0.5 * 3 * step)
+
+
+def test_muon_steps_vectors_by_nesterov_momentum(rng):
+    w, first, second = rng.standard_normal((3, 5))
+    found, expected = w, w
+    config, other = {"learning_rate": 0.1, "momentum": 0.8}, {"learning_rate": 0.1, "momentum": 0.8}
+    for dw in (first, second):
+        found, config = optim.muon(found, dw, config)
+        expected, other = nesterov_momentum(expected, dw, other)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_muon_takes_zeros_and_numbers_of_any_size(dtype):
+    w = np.ones((3, 4), dtype)
+    np.testing.assert_array_equal(optim.muon(w, np.zeros((3, 4), dtype))[0], w)
+    np.testing.assert_array_equal(optim.muon(w[:0], w[:0])[0], w[:0])
+    huge, _ = optim.muon(w, np.eye(3, 4, dtype=dtype) * np.dtype(dtype).type(1e30))
+    assert np.isfinite(huge).all()
+    assert huge.dtype == dtype
+
+
+def test_dampening_beyond_its_range_is_refused():
+    with pytest.raises(ValueError, match=r"sgd_momentum: dampening is 1.5; expected .*\[0, 1\]"):
+        sgd_momentum(np.ones(2), np.ones(2), {"dampening": 1.5})

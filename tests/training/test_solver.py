@@ -597,7 +597,7 @@ def test_training_goes_on_after_an_interruption():
     assert solver.best_val_acc == 1
 
 
-RULES = ["sgd", "sgd_momentum", "nesterov_momentum", "rmsprop", "adam"]
+RULES = ["sgd", "sgd_momentum", "nesterov_momentum", "rmsprop", "adam", "muon"]
 
 
 def trained_by_hand(model, data, rule, config, steps, batch_size, iterations, decay):
@@ -670,9 +670,10 @@ def test_the_state_of_the_rule_can_be_read(rule, rng):
     solver.train()
     names = {
         "sgd": {"learning_rate"},
-        "sgd_momentum": {"learning_rate", "momentum", "velocity"},
-        "nesterov_momentum": {"learning_rate", "momentum", "velocity"},
+        "sgd_momentum": {"learning_rate", "momentum", "dampening", "velocity"},
+        "nesterov_momentum": {"learning_rate", "momentum", "dampening", "velocity"},
         "rmsprop": {"learning_rate", "decay_rate", "epsilon", "cache"},
+        "muon": {"learning_rate", "momentum", "velocity"},
         "adam": {"learning_rate", "beta1", "beta2", "epsilon", "m", "v", "t"},
     }[rule]
     assert solver.optim_configs.keys() == model.params.keys()

@@ -3,6 +3,7 @@
  */
 #include "vector.h"
 
+#include "activation.h"
 #include "pack.h"
 #include "corr.h"
 #if VBYTES

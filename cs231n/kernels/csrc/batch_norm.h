@@ -29,13 +29,14 @@ static void channel_statistics(const batch_norm_job *job, ptrdiff_t c)
     job->var[c] = squares / count;
 }
 
-ALWAYS_INLINE void normalise_channel(const batch_norm_job *job, ptrdiff_t c, const int relu)
+ALWAYS_INLINE void normalise_channel(const batch_norm_job *job, ptrdiff_t c, const int kind)
 {
+    const unit u = {kind, (T)job->s->slope};
     const ptrdiff_t D = job->s->D, step = job->s->C * D;
     const T mean = job->mean[c], scale = job->gamma[c] / root(job->var[c] + job->eps);
     for (ptrdiff_t n = 0; n < job->s->N; n++)
         scale_plane(job->x + c * D + n * step, job->out + c * D + n * step, mean, scale,
-                    job->beta[c], relu, D, step);
+                    job->beta[c], u, D, step);
 }
 
 static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
@@ -44,40 +45,35 @@ static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
     const batch_norm_job *job = arg;
     if (job->s->train)
         channel_statistics(job, c);
-    if (job->s->relu)
-        normalise_channel(job, c, 1);
-    else
-        normalise_channel(job, c, 0);
+    WITH_CONSTANT_UNIT(job->s->activation, normalise_channel, job, c)
 }
 
 /* dx = gamma/std * (g - mean(g) - x_hat*mean(g*x_hat)), where g is what comes back from the units;
  * the means are those that flow through the statistics of the batch. */
-ALWAYS_INLINE void denormalise_channel(const batch_norm_job *job, ptrdiff_t c, const int relu)
+ALWAYS_INLINE void denormalise_channel(const batch_norm_job *job, ptrdiff_t c, const int kind)
 {
+    const unit u = {kind, (T)job->s->slope};
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
     const T *x = job->x + c * D, *dout = job->dout + c * D, count = (T)(N * D);
     const T mean = job->mean[c], std = root(job->var[c] + job->eps);
-    const T scale = job->gamma[c] / std, beta = relu ? job->beta[c] : 0;
+    const T scale = job->gamma[c] / std, beta = job->beta[c];
     gradient_sums sums = {0};
     for (ptrdiff_t n = 0; n < N; n++)
-        add_gradients(&sums, x + n * step, dout + n * step, mean, scale, beta, relu, D, step);
+        add_gradients(&sums, x + n * step, dout + n * step, mean, scale, beta, u, D, step);
     job->dbeta[c] = sums.sum;
     job->dgamma[c] = sums.product / std;
     const T shift = job->s->train ? sums.sum / count : 0;
     const T slope = job->s->train ? sums.product / (std * std * count) : 0;
     for (ptrdiff_t n = N - 1; n >= 0; n--)
         unscale_plane(x + n * step, dout + n * step, job->out + c * D + n * step, mean, scale,
-                      beta, relu, shift, slope, D, -step);
+                      beta, u, shift, slope, D, -step);
 }
 
 static void channel_backward_task(const void *arg, ptrdiff_t c, int thread)
 {
     (void)thread;
     const batch_norm_job *job = arg;
-    if (job->s->relu)
-        denormalise_channel(job, c, 1);
-    else
-        denormalise_channel(job, c, 0);
+    WITH_CONSTANT_UNIT(job->s->activation, denormalise_channel, job, c)
 }
 
 /* ---- rows: a strip of columns is walked down row by row ---- */
@@ -179,7 +175,7 @@ static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
 
 static void run_batch_norm(const batch_norm_job *job, task_fn channel, task_fn strip, int threads)
 {
-    if (job->s->D == 1 && !job->s->relu)
+    if (job->s->D == 1 && job->s->activation == NO_ACTIVATION)
         parallel_run(strip, job, ceil_div(job->s->C, STRIP), threads);
     else
         parallel_run(channel, job, job->s->C, threads);

@@ -28,7 +28,7 @@ static void group_forward_task(const void *arg, ptrdiff_t index, int thread)
     else
         for (ptrdiff_t c = 0; c < channels; c++)
             scale_plane(x + c * job->s->D, out + c * job->s->D, mean, inverse * gamma[c], beta[c],
-                        0, job->s->D, 0);
+                        (unit){NO_ACTIVATION, 0}, job->s->D, 0);
 }
 
 /* Sums over the pixels of each channel of dout and of dout*x_hat. */
@@ -43,7 +43,8 @@ static void group_parts(const group_job *job, const T *x, const T *dout, T mean,
     else
         for (ptrdiff_t c = 0; c < channels; c++) {
             gradient_sums sums = {0};
-            add_gradients(&sums, x + c * job->s->D, dout + c * job->s->D, mean, 0, 0, 0, job->s->D, 0);
+            add_gradients(&sums, x + c * job->s->D, dout + c * job->s->D, mean, 0, 0,
+                          (unit){NO_ACTIVATION, 0}, job->s->D, 0);
             dbeta[c] = sums.sum;
             dgamma[c] = sums.product * inverse;
         }

@@ -30,13 +30,18 @@ typedef struct {
     ptrdiff_t bk, bn;  /* and of b; out is contiguous */
 } matmul_shape;
 
+/* What the units of a layer make of their input. */
+enum { NO_ACTIVATION, RELU, LEAKY_RELU, GELU, GELU_TANH, SILU };
+
 /* What a normalisation knows beside its arrays: x (N, C, D), the statistics and the parameters.
  * In train mode the forward pass writes mean and var (biased), else both passes read them. */
 typedef struct {
     ptrdiff_t N, C, D; /* D pixels, one for rows */
     ptrdiff_t G;       /* groups of channels; layer norm is G = 1, D = 1; not used by batch norm */
     double eps;
-    int train, relu;   /* used by batch norm: the mode, and whether the output passes a ReLU */
+    int train;         /* used by batch norm: the mode */
+    int activation;    /* used by batch norm: what the output passes */
+    double slope;      /* of a leaky ReLU */
 } norm_shape;
 
 /* The list from which the tables are made: K(type, name, parameters). */
@@ -81,6 +86,12 @@ typedef struct {
     K(void, relu_forward, (ptrdiff_t n, const void *x, void *out, int threads))                    \
     K(void, relu_backward,                                                                         \
       (ptrdiff_t n, const void *dout, const void *x, void *dx, int threads))                       \
+    /* units of one of the activations, with the slope of a leaky ReLU */                          \
+    K(void, activation_forward,                                                                    \
+      (int kind, double slope, ptrdiff_t n, const void *x, void *out, int threads))                \
+    K(void, activation_backward,                                                                   \
+      (int kind, double slope, ptrdiff_t n, const void *dout, const void *x, void *dx,             \
+       int threads))                                                                               \
     /* scores (N, C), labels (N,) -> losses (N,), dx of their mean, which is returned */           \
     K(double, softmax_loss,                                                                        \
       (ptrdiff_t N, ptrdiff_t C, const void *x, const int64_t *y, double smoothing, void *losses,  \

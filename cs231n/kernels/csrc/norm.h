@@ -53,30 +53,25 @@ static T sum_squares(const T *x, T mean, ptrdiff_t n)
  * switched on that was off. */
 #define NORMALISED(x) (((x) - mean) * scale + beta)
 
-ALWAYS_INLINE void scale_plane(const T *x, T *out, T mean, T scale, T beta, const int relu,
+ALWAYS_INLINE void scale_plane(const T *x, T *out, T mean, T scale, T beta, const unit u,
                                ptrdiff_t n, ptrdiff_t step)
 {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
         vec y = NORMALISED(load(x + i));
-        store(out + i, relu ? relu_vec(y) : y);
+        store(out + i, activate(y, u));
         FETCH_TO_WRITE(out + i + step);
     }
-    for (; i < n; i++) {
-        T y = NORMALISED(x[i]);
-        out[i] = relu && y < 0 ? 0 : y;
-    }
+    for (; i < n; i++)
+        out[i] = first_lane(activate(splat(NORMALISED(x[i])), u));
 }
-
-/* What comes back from the units: dout where the output y was positive. */
-#define THROUGH_RELU(y, dout) (relu ? relu_gradient_vec(y, dout) : (dout))
 
 typedef struct {
     T sum, product; /* of dout, and of dout*(x - mean) */
 } gradient_sums;
 
 ALWAYS_INLINE void add_gradients(gradient_sums * sums, const T *x, const T *dout, T mean,
-                                 T scale, T beta, const int relu, ptrdiff_t n, ptrdiff_t step)
+                                 T scale, T beta, const unit u, ptrdiff_t n, ptrdiff_t step)
 {
     vec sum[SUMS] = {0}, product[SUMS] = {0};
     ptrdiff_t i = 0;
@@ -84,7 +79,7 @@ ALWAYS_INLINE void add_gradients(gradient_sums * sums, const T *x, const T *dout
         _Pragma("GCC unroll 4") for (int k = 0; k < SUMS; k++)
         {
             const ptrdiff_t at = i + k * LANES;
-            vec xv = load(x + at), d = THROUGH_RELU(NORMALISED(xv), load(dout + at));
+            vec xv = load(x + at), d = through_unit(NORMALISED(xv), load(dout + at), u);
             sum[k] += d;
             product[k] += d * (xv - mean);
             FETCH(x + at + step);
@@ -92,24 +87,24 @@ ALWAYS_INLINE void add_gradients(gradient_sums * sums, const T *x, const T *dout
         }
     sums->sum += add_lanes(sum);
     sums->product += add_lanes(product);
-    for (; i < n; i++)
-        if (!relu || NORMALISED(x[i]) > 0) {
-            sums->sum += dout[i];
-            sums->product += dout[i] * (x[i] - mean);
-        }
+    for (; i < n; i++) {
+        const T d = first_lane(through_unit(splat(NORMALISED(x[i])), splat(dout[i]), u));
+        sums->sum += d;
+        sums->product += d * (x[i] - mean);
+    }
 }
 
 ALWAYS_INLINE void unscale_plane(const T *x, const T *dout, T *dx, T mean, T scale, T beta,
-                                 const int relu, T shift, T slope, ptrdiff_t n, ptrdiff_t step)
+                                 const unit u, T shift, T slope, ptrdiff_t n, ptrdiff_t step)
 {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        vec xv = load(x + i), d = THROUGH_RELU(NORMALISED(xv), load(dout + i));
+        vec xv = load(x + i), d = through_unit(NORMALISED(xv), load(dout + i), u);
         store(dx + i, (d - shift - (xv - mean) * slope) * scale);
         FETCH_TO_WRITE(dx + i + step);
     }
     for (; i < n; i++) {
-        T d = !relu || NORMALISED(x[i]) > 0 ? dout[i] : 0;
+        const T d = first_lane(through_unit(splat(NORMALISED(x[i])), splat(dout[i]), u));
         dx[i] = (d - shift - (x[i] - mean) * slope) * scale;
     }
 }

@@ -49,6 +49,7 @@ typedef T vec;
 #define load(p) (*(p))
 #define store(p, v) (*(p) = (v))
 #define splat(s) (s)
+#define choose(mask, a, b) ((mask) ? (a) : (b))
 #endif
 
 static inline T root(T x)

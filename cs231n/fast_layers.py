@@ -24,6 +24,7 @@ from cs231n.layers import (
     AffineCache,
     Array,
     ConvCache,
+    ConvGradients,
     GeluCache,
     Gradients,
     GradientsOrNone,
@@ -114,18 +115,23 @@ def _conv_forward(
 
 
 @backward(FastConvCache, x="N C H W", w="F C HH WW", b="F")
-def conv_backward_fast(dout: Array, cache: FastConvCache, need_dx: bool = True) -> GradientsOrNone:
+def conv_backward_fast(
+    dout: Array, cache: FastConvCache, need_dx: bool = True, need_dw: bool = True
+) -> ConvGradients:
     """Back-propagate through a convolution; see `cs231n.layers.conv_backward_naive`.
 
-    dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW), db (F,)
+    dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     images, filters, dout = _contiguous(dtype, x, w, dout)
     kernels = kernels_for(x, w, dout)
-    dw, db = workspace.empty(w.shape, dtype), np.empty(len(w), dtype)
-    kernels.conv_dw(images, dout, dw, db, window)
-    dx = None
+    dx, dw = None, None
+    if need_dw:
+        dw, db = workspace.empty(w.shape, dtype), np.empty(len(w), dtype)
+        kernels.conv_dw(images, dout, dw, db, window)
+    else:
+        db = dout.sum(axis=(0, 2, 3))
     if need_dx:
         dx = workspace.empty(x.shape, dtype)
         kernels.conv_dx(filters, dout, dx, window)
@@ -398,13 +404,13 @@ def conv_relu_forward_fast(
 
 @backward(FastConvReluCache)
 def conv_relu_backward_fast(
-    dout: Array, cache: FastConvReluCache, need_dx: bool = True
-) -> GradientsOrNone:
+    dout: Array, cache: FastConvReluCache, need_dx: bool = True, need_dw: bool = True
+) -> ConvGradients:
     """Back-propagate through a convolution followed by a relu; see `conv_backward_fast`.
 
-    dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW), db (F,)
+    dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
-    return conv_backward_fast(relu_backward_fast(dout, cache.relu), cache.conv, need_dx)
+    return conv_backward_fast(relu_backward_fast(dout, cache.relu), cache.conv, need_dx, need_dw)
 
 
 class FastBatchNormCache(NamedTuple):

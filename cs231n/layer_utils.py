@@ -41,6 +41,8 @@ _OWN = [
     "LEAKY_RELU",
     "POOL",
     "RELU",
+    "SCALE",
+    "SHORTCUT",
     "SILU",
     "SPATIAL_BATCHNORM",
     "SPATIAL_BATCHNORM_GELU",
@@ -103,16 +105,20 @@ class Stage(NamedTuple):
         return x, tuple(caches)
 
     def gradients(
-        self, dout: np.ndarray, cache: Any, need_dx: bool = True
+        self, dout: np.ndarray, cache: Any, need_dx: bool = True, skipped: Sequence[str] = ()
     ) -> tuple[Any, tuple[np.ndarray, ...]]:
-        """Return dx and the gradients of the weights; dx may be None where it is not needed."""
+        """Return dx and the gradients of the weights; what is not needed may be None.
+
+        `skipped` names the weights whose gradients are not.
+        """
         backward, *others = self._passes("backward")
         if others:
             cache, *caches = cache
             for function, other in zip(others[::-1], caches[::-1]):
                 dout = function(dout, other)
-        skips = not need_dx and _can_skip_dx(backward)
-        result = backward(dout, cache, need_dx=False) if skips else backward(dout, cache)
+        spared = [*([] if need_dx else ["need_dx"]), *(f"need_d{name}" for name in skipped)]
+        flags = dict.fromkeys((flag for flag in spared if flag in _flags(backward)), False)
+        result = backward(dout, cache, **flags)
         return (result[0], tuple(result[1:])) if self.weights else (result, ())
 
     def _passes(self, direction: str) -> list[Callable[..., Any]]:
@@ -130,9 +136,9 @@ def _arguments(forward: Callable[..., Any]) -> int:
 
 
 @functools.cache
-def _can_skip_dx(backward: Callable[..., Any]) -> bool:
-    """Tell whether a backward pass takes need_dx, as the ones do whose dx is costly."""
-    return "need_dx" in inspect.signature(backward).parameters
+def _flags(backward: Callable[..., Any]) -> list[str]:
+    """Return the flags of a backward pass, by which gradients that are costly can be left out."""
+    return list(inspect.signature(backward).parameters)[2:]
 
 
 def softmax_loss_selected(
@@ -435,6 +441,14 @@ POOL = Stage(
 )
 GLOBAL_AVG_POOL = Stage("gavg", layers.global_avg_pool_forward, layers.global_avg_pool_backward)
 GLOBAL_MAX_POOL = Stage("gmax", layers.global_max_pool_forward, layers.global_max_pool_backward)
+SHORTCUT = Stage(
+    "shortcut",
+    layers.shortcut_forward,
+    layers.shortcut_backward,
+    weights=("shortcut",),
+    options=("stride",),
+)
+SCALE = Stage("scale", layers.scale_forward, layers.scale_backward, options=("factor",))
 SPATIAL_BATCHNORM = Stage(
     "bn",
     fast_layers.spatial_batchnorm_forward_fast,
@@ -499,6 +513,8 @@ _REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
     POOL.forward: ("max_pool_{}_naive",),
     GLOBAL_AVG_POOL.forward: ("global_avg_pool_{}",),
     GLOBAL_MAX_POOL.forward: ("global_max_pool_{}",),
+    SHORTCUT.forward: ("shortcut_{}",),
+    SCALE.forward: ("scale_{}",),
     SPATIAL_BATCHNORM.forward: ("spatial_batchnorm_{}",),
     SPATIAL_BATCHNORM_RELU.forward: ("spatial_batchnorm_{}", "relu_{}"),
     SPATIAL_BATCHNORM_LEAKY_RELU.forward: ("spatial_batchnorm_{}", "leaky_relu_{}"),

@@ -36,15 +36,16 @@ __all__ = [
     "global_avg_pool_forward", "global_max_pool_backward", "global_max_pool_forward",
     "layernorm_backward", "layernorm_forward", "leaky_relu_backward", "leaky_relu_forward",
     "max_pool_backward_naive", "max_pool_forward_naive", "relu_backward", "relu_forward",
-    "silu_backward", "silu_forward", "softmax_loss", "spatial_batchnorm_backward",
-    "spatial_batchnorm_forward", "spatial_groupnorm_backward", "spatial_groupnorm_forward",
-    "svm_loss",
+    "scale_backward", "scale_forward", "shortcut_backward", "shortcut_forward", "silu_backward",
+    "silu_forward", "softmax_loss", "spatial_batchnorm_backward", "spatial_batchnorm_forward",
+    "spatial_groupnorm_backward", "spatial_groupnorm_forward", "svm_loss",
 ]  # fmt: skip
 
 Array = np.ndarray
 Options = MutableMapping[str, Any]
 Gradients = tuple[Array, Array, Array]  # of x, and of the weights in order
 GradientsOrNone = tuple[Array | None, Array, Array]
+ConvGradients = tuple[Array | None, Array | None, Array]
 
 
 class AffineCache(NamedTuple):
@@ -769,7 +770,9 @@ def conv_forward_naive(
 
 
 @backward(ConvCache, x="N C H W", w="F C HH WW", b="F")
-def conv_backward_naive(dout: Array, cache: ConvCache, need_dx: bool = True) -> GradientsOrNone:
+def conv_backward_naive(
+    dout: Array, cache: ConvCache, need_dx: bool = True, need_dw: bool = True
+) -> ConvGradients:
     """Back-propagate through a convolutional layer.
 
     Parameters
@@ -780,11 +783,13 @@ def conv_backward_naive(dout: Array, cache: ConvCache, need_dx: bool = True) -> 
         From `conv_forward_naive`.
     need_dx : bool
         Whether to compute dx; a network's first layer can do without.
+    need_dw : bool
+        Whether to compute dw; frozen filters can do without.
 
     Returns
     -------
     dx : ndarray of shape (N, C, H, W), or None if not needed
-    dw : ndarray of shape (F, C, HH, WW)
+    dw : ndarray of shape (F, C, HH, WW), or None if not needed
     db : ndarray of shape (F,)
 
     Notes
@@ -799,11 +804,12 @@ def conv_backward_naive(dout: Array, cache: ConvCache, need_dx: bool = True) -> 
     dw = np.zeros(w.shape, np.result_type(x, dout))
     for n, f, i, j in np.ndindex(dout.shape):
         rows, columns = window.pixels(i, j)
-        dw[f] += dout[n, f, i, j] * padded[n, :, rows, columns]
+        if need_dw:
+            dw[f] += dout[n, f, i, j] * padded[n, :, rows, columns]
         if need_dx:
             dpadded[n, :, rows, columns] += dout[n, f, i, j] * w[f]
     dx = window.crop(dpadded).copy() if need_dx else None
-    return dx, dw, dout.sum(axis=(0, 2, 3))
+    return dx, dw if need_dw else None, dout.sum(axis=(0, 2, 3))
 
 
 class MaxPoolCache(NamedTuple):
@@ -988,6 +994,132 @@ def _pixels(x: Array) -> Array:
     """Return images (N, C, H, W) as (N, C, H * W)."""
     N, C, H, W = x.shape
     return x.reshape(N, C, H * W)
+
+
+class ShortcutCache(NamedTuple):
+    """out_shape (N, C, H, W), shape of the shortcut, dtype of x, dtype of the shortcut, stride."""
+
+    out_shape: tuple[int, int, int, int]
+    shape: tuple[int, int, int, int]
+    x_dtype: Any
+    dtype: Any
+    stride: int
+
+
+@forward(x="N C H W", shortcut="N K I J")
+def shortcut_forward(x: Array, shortcut: Array, stride: int = 1) -> tuple[Array, ShortcutCache]:
+    """Compute the sum at the end of a residual block: x, and what came into the block.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, C, H, W)
+        What the layers of the block have made.
+    shortcut : ndarray of shape (N, K, I, J)
+        What came into the block, with K <= C channels.
+    stride : int
+        Of the block as a whole: every so many-th pixel of the shortcut is taken, and these must be
+        H x W.
+
+    Returns
+    -------
+    out : ndarray of shape (N, C, H, W)
+        x, to whose first K channels the shortcut is added.
+    cache : ShortcutCache
+        What the backward pass needs.
+
+    Notes
+    -----
+    A block that halves the image and has more filters than its input has channels thus needs no
+    parameters for its shortcut (option A of the paper): the channels that are not there are zeros.
+
+    References
+    ----------
+    He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016.
+    """
+    stride = checks.integer("", "stride", stride, least=1)
+    taken = shortcut[:, :, ::stride, ::stride]  # (N, K, H, W)
+    K = taken.shape[1]
+    if K > x.shape[1] or taken.shape[2:] != x.shape[2:]:
+        raise ValueError(
+            f": shortcut {shortcut.shape} with stride {stride} gives {taken.shape}; expected no"
+            f" more channels than x {x.shape}, and as many pixels"
+        )
+    out = x.astype(np.result_type(x, shortcut))
+    out[:, :K] += taken
+    return out, ShortcutCache(x.shape, shortcut.shape, x.dtype, shortcut.dtype, stride)
+
+
+@backward(ShortcutCache)
+def shortcut_backward(dout: Array, cache: ShortcutCache) -> tuple[Array, Array]:
+    """Back-propagate through the sum at the end of a residual block.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, C, H, W)
+        Upstream gradient.
+    cache : ShortcutCache
+        From `shortcut_forward`.
+
+    Returns
+    -------
+    dx : ndarray of shape (N, C, H, W)
+        dout: a sum hands its gradient to both.
+    dshortcut : ndarray of shape (N, K, I, J)
+        dout where a pixel was taken, zero elsewhere.
+    """
+    _, shape, x_dtype, dtype, stride = cache
+    dshortcut = np.zeros(shape, dtype)
+    dshortcut[:, :, ::stride, ::stride] = dout[:, : shape[1]]
+    return dout.astype(x_dtype), dshortcut
+
+
+class ScaleCache(NamedTuple):
+    """x of any shape, factor."""
+
+    x: Array
+    factor: float
+
+
+@forward(x="...")
+def scale_forward(x: Array, factor: float) -> tuple[Array, ScaleCache]:
+    """Compute the forward pass of a layer that multiplies by a fixed factor.
+
+    Parameters
+    ----------
+    x : ndarray of any shape
+        Input.
+    factor : float
+        Behind the scores a factor below 1 makes the first predictions less certain, whatever the
+        initial weights are.
+
+    Returns
+    -------
+    out : ndarray of the same shape
+        ``factor * x``.
+    cache : ScaleCache
+        What the backward pass needs.
+    """
+    factor = checks.number("", "factor", factor)
+    return factor * x, ScaleCache(x, factor)
+
+
+@backward(ScaleCache, x="...")
+def scale_backward(dout: Array, cache: ScaleCache) -> Array:
+    """Back-propagate through the multiplication by a fixed factor.
+
+    Parameters
+    ----------
+    dout : ndarray of any shape
+        Upstream gradient.
+    cache : ScaleCache
+        From `scale_forward`.
+
+    Returns
+    -------
+    dx : ndarray of the same shape
+        ``factor * dout``.
+    """
+    return checks.number("", "factor", cache.factor) * dout
 
 
 class SpatialBatchNormCache(NamedTuple):

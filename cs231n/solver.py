@@ -887,7 +887,7 @@ class Solver:
         try:
             loss, grads, l2 = self._loss(*self._minibatch())
             is_finite = self._is_finite(loss)
-            inputs.require_gradients(grads, self.model.params)
+            inputs.require_gradients(grads, _learning(self.model))
             rate, norm = self._rate(), self._norm(grads, l2)
             if is_finite and self.clip_norm is not None:
                 grads = optim.clip_gradients(grads, self.clip_norm)
@@ -945,7 +945,7 @@ class Solver:
         is_ours = isinstance(self._rule, str)
         configs = self.optim_configs if is_ours else copy.deepcopy(self.optim_configs)
         params = {}
-        for name, w in self.model.params.items():
+        for name, w in _learning(self.model).items():
             if not is_ours or self._owned.get(name) is not w:
                 w = np.array(w, order="C")
             config = configs[name]
@@ -1202,6 +1202,12 @@ class Solver:
         self._scored_loss = inputs.cross_entropy(scores, y)
         predicted = np.concatenate([_predicted(batch) for batch in scores])
         return int(np.sum(predicted == y))
+
+
+def _learning(model: Any) -> dict[str, np.ndarray]:
+    """Return the parameters that are to be stepped: all that the model does not call frozen."""
+    frozen = getattr(model, "frozen", ())
+    return {name: w for name, w in model.params.items() if name not in frozen}
 
 
 def _process() -> tuple[str, int]:

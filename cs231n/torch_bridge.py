@@ -25,9 +25,9 @@ import numpy as np
 
 from cs231n.checking.counterparts import Counterpart
 from cs231n.checking.layer_table import LAYERS
-from cs231n.classifiers.layer import Layer
+from cs231n.classifiers.layer import FORK, Layer
 from cs231n.classifiers.network import Network
-from cs231n.layer_utils import AFFINE, SPATIAL_GROUPNORM, Stage
+from cs231n.layer_utils import AFFINE, SHORTCUT, SPATIAL_GROUPNORM, Stage
 
 __all__ = ["copy_from_torch", "copy_to_torch", "require_torch", "to_torch"]
 
@@ -94,8 +94,17 @@ def to_torch(model: Network) -> Any:
     torch = require_torch("to_torch")
     _check_network("to_torch", model)
     modules: list[Any] = []
+    outside: list[list[Any]] = []  # of the blocks that are being built
     for layer in model._layers:
+        if layer.stage == FORK:
+            outside.append(modules)
+            modules = []
+            continue
         counterpart = _counterpart("to_torch", layer.stage)
+        if layer.stage == SHORTCUT:
+            block = counterpart.modules(torch.nn, modules, *layer.options)
+            modules = [*outside.pop(), *block]
+            continue
         flat = any(isinstance(m, (torch.nn.Linear, torch.nn.Flatten)) for m in modules)
         if layer.stage == AFFINE and not flat:
             modules.append(torch.nn.Flatten())

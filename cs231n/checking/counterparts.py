@@ -22,6 +22,8 @@ __all__ = [
     "LEAKY_RELU",
     "MAX_POOL",
     "RELU",
+    "SCALE",
+    "SHORTCUT",
     "SILU",
     "SOFTMAX_LOSS",
     "SPATIAL_BATCHNORM",
@@ -96,6 +98,37 @@ def _silu(nn: Any) -> list[Any]:
     return [nn.SiLU()]
 
 
+def _scale(nn: Any, factor: float) -> list[Any]:
+    class Scale(nn.Module):
+        """Multiplies by a factor."""
+
+        def forward(self, x: Any) -> Any:
+            return factor * x
+
+    return [Scale()]
+
+
+def _shortcut(F: Any, x: Any, shortcut: Any, stride: int) -> Any:
+    taken = shortcut[:, :, ::stride, ::stride]
+    return x + F.pad(taken, (0, 0, 0, 0, 0, x.shape[1] - taken.shape[1]))
+
+
+def _residual(nn: Any, inside: list[Any], stride: int) -> list[Any]:
+    """Return a module with others inside, to whose output its input is added."""
+
+    class Residual(nn.Module):
+        """Adds its input to what the modules inside make of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = nn.Sequential(*inside)
+
+        def forward(self, x: Any) -> Any:
+            return _shortcut(nn.functional, self.inside(x), x, stride)
+
+    return [Residual()]
+
+
 def _max_pool(nn: Any, pool_param: Options) -> list[Any]:
     return [nn.MaxPool2d(_window(pool_param), stride=pool_param["stride"])]
 
@@ -142,6 +175,9 @@ RELU = Counterpart(lambda F, x: F.relu(x), _relu)
 LEAKY_RELU = Counterpart(lambda F, x, slope: F.leaky_relu(x, slope), _leaky_relu)
 GELU = Counterpart(lambda F, x, form: F.gelu(x, approximate=_approximate(form)), _gelu)
 SILU = Counterpart(lambda F, x: F.silu(x), _silu)
+SCALE = Counterpart(lambda F, x, factor: factor * x, _scale)
+# Its modules are those of the block, which come before the stride.
+SHORTCUT = Counterpart(_shortcut, _residual)
 SOFTMAX_LOSS = Counterpart(
     lambda F, x, y: F.cross_entropy(x, y), lambda nn, y: [nn.CrossEntropyLoss()]
 )

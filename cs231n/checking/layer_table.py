@@ -208,6 +208,21 @@ LAYERS = {
         stage=layer_utils.GLOBAL_MAX_POOL,
         counterpart=counterparts.GLOBAL_MAX_POOL,
     ),
+    "shortcut": LayerRow(
+        {
+            "": Example(((2, 3, 4, 5), (2, 3, 4, 5)), (1,)),
+            "stride 2": Example(((2, 3, 2, 3), (2, 2, 4, 5)), (2,)),
+        },
+        Passes(layers.shortcut_forward, layers.shortcut_backward),
+        stage=layer_utils.SHORTCUT,
+        counterpart=counterparts.SHORTCUT,
+    ),
+    "scale": LayerRow(
+        _one(((4, 3),), 0.3),
+        Passes(layers.scale_forward, layers.scale_backward),
+        stage=layer_utils.SCALE,
+        counterpart=counterparts.SCALE,
+    ),
     "spatial_batchnorm": LayerRow(
         _train_and_test(_IMAGES),
         Passes(layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward),

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from cs231n import layer_utils
+from cs231n.classifiers import blank
 from cs231n.classifiers.architecture import Token, parse
+from cs231n.classifiers.initial import set_identity, whitening_filters
+from cs231n.classifiers.layer import FORK
 from cs231n.classifiers.network import Network, gaussian
 from cs231n.core import checks
 from cs231n.im2col import Window
@@ -23,19 +26,36 @@ from cs231n.layer_utils import (
     CONV,
     CONV_RELU,
     DROPOUT,
+    GELU,
     GLOBAL_AVG_POOL,
     GLOBAL_MAX_POOL,
+    LEAKY_RELU,
     POOL,
     RELU,
+    SCALE,
+    SHORTCUT,
+    SILU,
+    SPATIAL_BATCHNORM,
+    SPATIAL_BATCHNORM_GELU,
+    SPATIAL_BATCHNORM_LEAKY_RELU,
     SPATIAL_BATCHNORM_RELU,
+    SPATIAL_BATCHNORM_SILU,
     SPATIAL_GROUPNORM,
+    Stage,
 )
 
 # As in `cs231n.layer_utils`.
 globals()["__all__"] = ["ConvNet", "ThreeLayerConvNet", *vars(layer_utils)["__all__"]]
 
 _NORMALIZATIONS = (None, "batchnorm", "groupnorm")
-_POOL_PARAM = {"pool_height": 2, "pool_width": 2, "stride": 2}
+# Their stages alone and behind batch normalisation, and their options.
+_ACTIVATIONS: dict[str, tuple[Stage, Stage, tuple[Any, ...]]] = {
+    "relu": (RELU, SPATIAL_BATCHNORM_RELU, ()),
+    "leaky_relu": (LEAKY_RELU, SPATIAL_BATCHNORM_LEAKY_RELU, (0.01,)),
+    "gelu": (GELU, SPATIAL_BATCHNORM_GELU, ("exact",)),
+    "gelu_tanh": (GELU, SPATIAL_BATCHNORM_GELU, ("tanh",)),
+    "silu": (SILU, SPATIAL_BATCHNORM_SILU, ()),
+}
 _GLOBAL_POOLS = {"gavg": GLOBAL_AVG_POOL, "gmax": GLOBAL_MAX_POOL}
 
 
@@ -113,15 +133,27 @@ class ConvNet(Network):
 
     The description names the layers in forward order, with hyphens between them:
 
-    ======== ===================================================================================
-    conv32   32 filters of 3x3 that keep the size of the image, [normalisation], relu
-    conv32x5 the same with filters of 5x5; the size is odd
-    conv32s2 with stride 2, which halves the size (rounded up); after the size: conv32x5s2
-    pool     max pooling of 2x2 windows, which halves the size (rounded down)
-    gavg     mean of each channel over the whole image, a vector
-    gmax     maximum of each channel over the whole image, a vector
-    fc100    affine layer of 100 units, relu, [dropout]; the last layer, an fc, gives the scores
-    ======== ===================================================================================
+    ============= ==============================================================================
+    conv32        32 filters of 3x3 that keep the size of the image, [normalisation], activation
+    conv32x5      the same with filters of 5x5; the size is odd, unless a v is behind
+    conv32s2      with stride 2, which halves the size (rounded up); after the size: conv32x5s2
+    conv32x2v     v for "valid": no padding, so that filters of 2x2 make the image smaller by 1
+    conv32p       p for "pool": 2x2 max pooling between the convolution and its normalisation
+    conv32f       f for "frozen": the filters stay as they are, the biases learn
+    whiten2       whitening filters of 2x2, twice as many as a patch has numbers (24 of RGB images),
+                  valid and frozen, no normalisation, activation; see `whiten`
+    res(...)      residual block, such as res(conv64s2-conv64): what comes in is added before the
+                  last activation; res(conv64-conv64)x3 is three of them
+    resnet20      the convolutions of a ResNet-20: resnet20-fc10 is the network for CIFAR-10
+    pool, pool3   max pooling of 2x2 windows, which halves the size (rounded down); of 3x3
+    gavg          mean of each channel over the whole image, a vector
+    gmax          maximum of each channel over the whole image, a vector
+    fc100         affine layer of 100 units, activation, [dropout]; the last layer, an fc, gives
+                  the scores
+    fc10/9        the last layer with its scores divided by 9
+    ============= ==============================================================================
+
+    The letters v, p and f stand behind a convolution's numbers, in this order.
 
     Parameters
     ----------
@@ -130,7 +162,7 @@ class ConvNet(Network):
     input_dim : tuple (C, H, W)
         Shape of an image.
     normalization : {None, 'batchnorm', 'groupnorm'}
-        Normalisation between each convolution and its relu.
+        Normalisation between each convolution and its activation.
     dropout_keep_ratio : float
         Probability of keeping a unit of a hidden affine layer, in (0, 1]; 1 is no dropout.
     reg : float
@@ -150,6 +182,17 @@ class ConvNet(Network):
     rng : numpy.random.Generator, optional
         Source of the initial weights and of dropout's masks, instead of NumPy's global generator:
         with ``rng=np.random.default_rng(42)`` runs can be repeated, and every step has a new mask.
+    activation : {'relu', 'leaky_relu', 'gelu', 'gelu_tanh', 'silu'}
+        What units make of their input.
+    learn_scale : bool
+        Whether batch normalisation learns its scale; with False it stays 1, and only the shift
+        learns.
+    bn_momentum : float
+        Share of the running statistics that batch normalisation keeps at each step.
+    init : {'he', 'dirac'}
+        Initial weights: those described at weight_scale, or drawn with a standard deviation of
+        ``sqrt(1 / (3 * fan_in))`` for all layers, and as many filters of each convolution as it has
+        channels set to pass their own channel on.
 
     Attributes
     ----------
@@ -175,6 +218,13 @@ class ConvNet(Network):
     He, Zhang, Ren and Sun, Delving Deep into Rectifiers: Surpassing Human-Level Performance on
     ImageNet Classification, ICCV 2015 (the initial weights).
 
+    He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016 (residual
+    blocks; ResNet-20 with shortcuts of option A).
+
+    Zagoruyko and Komodakis, DiracNets: Training Very Deep Neural Networks Without Skip-Connections,
+    2017 (arXiv:1706.00388), and Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024
+    (arXiv:2404.00498), for filters that are the identity at first.
+
     Examples
     --------
     >>> model = ConvNet("conv32-conv32-pool-conv64-conv64-pool-fc10", normalization="batchnorm")
@@ -194,6 +244,10 @@ class ConvNet(Network):
         seed: int | None = None,
         num_groups: int = 8,
         rng: np.random.Generator | None = None,
+        activation: str = "relu",
+        learn_scale: bool = True,
+        bn_momentum: float = 0.9,
+        init: str = "he",
     ) -> None:
         super().__init__(reg, dtype, label_smoothing)
         checks.generator("ConvNet", rng)
@@ -204,6 +258,13 @@ class ConvNet(Network):
         self.normalization = checks.choice(
             "ConvNet", "normalization", normalization, _NORMALIZATIONS
         )
+        self._activation = _ACTIVATIONS[
+            checks.choice("ConvNet", "activation", activation, _ACTIVATIONS)
+        ]
+        self._learn_scale = checks.flag("ConvNet", "learn_scale", learn_scale)
+        self._bn_momentum = checks.number("ConvNet", "bn_momentum", bn_momentum, 0, 1)
+        self._is_dirac = checks.choice("ConvNet", "init", init, ("he", "dirac")) == "dirac"
+        self._whitened = ""
         self._num_groups = checks.integer("ConvNet", "num_groups", num_groups, least=1)
         self._weight_scale = weight_scale
         if weight_scale is not None:
@@ -221,10 +282,14 @@ class ConvNet(Network):
             **{"architecture": architecture, "input_dim": list(shape)},
             **{"normalization": normalization, "dropout_keep_ratio": keep, "seed": seed},
             **{"label_smoothing": self.label_smoothing, "num_groups": self._num_groups},
+            **{"activation": activation, "learn_scale": self._learn_scale},
+            **{"bn_momentum": self._bn_momentum, "init": init},
         }
         for token in tokens[:-1]:
             shape = self._add_token(token, shape)
         self._add_affine(tokens[-1], shape, gain=1)
+        if tokens[-1].divisor != 1:
+            self._add(SCALE, 1 / tokens[-1].divisor)
         if keep != 1 and not any(layer.stage == DROPOUT for layer in self._layers):
             raise ValueError(
                 f"ConvNet: dropout_keep_ratio is {keep} but {architecture!r} has no hidden affine"
@@ -234,48 +299,103 @@ class ConvNet(Network):
     def _add_token(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Append the layers of a token; return the shape of a sample behind them."""
         if token.kind == "fc":
-            shape = self._add_affine(token, shape, gain=2)
-            self._add(RELU)
-            if self.dropout_param:
-                self._add(DROPOUT, self.dropout_param)
-            return shape
+            return self._add_hidden(token, shape)
         if len(shape) == 1:
             raise ValueError(
                 f"{token.place} needs an image, but its input is a vector of {shape[0]} numbers;"
                 f" expected 'fc<units>'"
             )
-        if token.kind == "conv":
+        if token.kind == "res":
+            return self._add_block(token, shape)
+        if token.kind in ("conv", "whiten"):
             return self._add_conv(token, shape)
         if token.kind == "pool":
-            self._add(POOL, _POOL_PARAM)
-            return shape[0], *Window(2, 2, 2).output_size(token.place, *shape[1:])
+            return self._add_pool(token, token.size, shape)
         self._add(_GLOBAL_POOLS[token.kind])
         return shape[:1]
 
-    def _add_conv(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Append a convolution, its normalisation if any, and relu."""
-        F, C, size = token.units, shape[0], token.size
-        if size % 2 == 0:
-            raise ValueError(f"{token.place} has filters of {size}x{size}; expected an odd size")
-        window = Window(size, size, token.stride, pad=(size - 1) // 2)
-        conv_param = {"stride": window.stride, "pad": window.pad}
+    def _add_hidden(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Append a hidden affine layer, its activation, and dropout if any."""
+        if token.divisor != 1:
+            raise ValueError(f"{token.place} is hidden; expected a divisor of the scores only")
+        shape = self._add_affine(token, shape, gain=2)
+        self._add_activation()
+        if self.dropout_param:
+            self._add(DROPOUT, self.dropout_param)
+        return shape
+
+    def _add_activation(self) -> None:
+        """Append the activation alone."""
+        stage, _, options = self._activation
+        self._add(stage, *options)
+
+    def _add_pool(self, token: Token, size: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Append max pooling of windows side by side."""
+        self._add(POOL, {"pool_height": size, "pool_width": size, "stride": size})
+        return shape[0], *Window(size, size, size).output_size(token.place, *shape[1:])
+
+    def _add_block(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Append a residual block, whose last activation follows the sum."""
+        self._add(FORK)
+        C, size = shape[0], shape[1:]
+        for inner in token.inside[:-1]:
+            shape = self._add_conv(inner, shape)
+        shape = self._add_conv(token.inside[-1], shape, activated=False)
+        stride = math.prod(inner.stride for inner in token.inside)
+        if shape[0] < C or any(-(-one // stride) != other for one, other in zip(size, shape[1:])):
+            raise ValueError(
+                f"{token.place} makes {shape} of {(C, *size)}, which cannot be added; expected at"
+                f" least as many filters as channels, and no change of size but by strides"
+            )
+        self._add(SHORTCUT, stride)
+        self._add_activation()
+        return shape
+
+    def _add_conv(
+        self, token: Token, shape: tuple[int, ...], activated: bool = True
+    ) -> tuple[int, ...]:
+        """Append a convolution, pooling and normalisation if any, and the activation."""
+        C, size, is_whitening = shape[0], token.size, token.kind == "whiten"
+        F = 2 * C * size**2 if is_whitening else token.units
+        is_valid = token.valid or is_whitening
+        if size % 2 == 0 and not is_valid:
+            raise ValueError(
+                f"{token.place} has filters of {size}x{size}; expected an odd size, or a v for no"
+                f" padding"
+            )
+        window = Window(size, size, token.stride, pad=0 if is_valid else (size - 1) // 2)
+        shape = F, *window.output_size(token.place, *shape[1:])
         checks.room_for_weight(token.place, "filters and size", F, C, size, size)
         weights = self._weights((F, C, size, size), units=F, gain=2)
-        if self.normalization is None:
-            self._add(CONV_RELU, conv_param, **weights)
-        else:
-            self._add(CONV, conv_param, **weights)
-            self._add_normalization_relu(token, F)
-        return F, *window.output_size(token.place, *shape[1:])
+        if is_whitening or token.frozen:
+            self.frozen = {*self.frozen, f"W{self.num_layers}"}
+        if is_whitening:
+            self._whitened = f"W{self.num_layers}"
+        param = {"stride": window.stride, "pad": window.pad}
+        normalised = self.normalization is not None and not is_whitening
+        fused = self._activation[0] == RELU and activated and not (normalised or token.early)
+        self._add(CONV_RELU if fused else CONV, param, **weights)
+        if token.early:
+            shape = self._add_pool(token, 2, shape)
+        if normalised:
+            self._add_normalization(token, F, activated)
+        elif activated and not fused:
+            self._add_activation()
+        return shape
 
-    def _add_normalization_relu(self, token: Token, F: int) -> None:
-        """Append the normalisation of F channels, and the relu behind it."""
+    def _add_normalization(self, token: Token, F: int, activated: bool) -> None:
+        """Append the normalisation of F channels, and the activation behind it."""
         groups, param = self._num_groups, {"mode": "train"}
         self.bn_params.append(param)
         names = f"gamma{self.num_layers}", f"beta{self.num_layers}"
+        if not self._learn_scale:
+            self.frozen = {*self.frozen, names[0]}
         if self.normalization == "batchnorm":
+            if self._bn_momentum != 0.9:
+                param["momentum"] = self._bn_momentum  # type: ignore[assignment]
             weights = dict(zip(names, (np.ones(F), np.zeros(F))))
-            self._add(SPATIAL_BATCHNORM_RELU, param, **weights)
+            _, stage, options = self._activation if activated else (None, SPATIAL_BATCHNORM, ())
+            self._add(stage, param, *options, **weights)
             return
         if F % groups:
             raise ValueError(
@@ -284,7 +404,39 @@ class ConvNet(Network):
             )
         weights = dict(zip(names, (np.ones((1, F, 1, 1)), np.zeros((1, F, 1, 1)))))
         self._add(SPATIAL_GROUPNORM, groups, param, **weights)
-        self._add(RELU)
+        if activated:
+            self._add_activation()
+
+    def whiten(self, images: np.ndarray, eps: float = 5e-4) -> None:
+        """Set the filters of the layer 'whiten', from the covariance of patches of images.
+
+        Parameters
+        ----------
+        images : ndarray of shape (N, C, H, W)
+            Training images, as the network gets them; some thousand are enough.
+        eps : float
+            Added to the variances; see `cs231n.classifiers.initial.whitening_filters`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the network has no such layer, or the images have another shape.
+        """
+        if not self._whitened:
+            raise ValueError(
+                f"ConvNet.whiten: {self.architecture!r} has no whitening layer; expected 'whiten2'"
+                f" at its beginning"
+            )
+        (images,) = checks.float_arrays("ConvNet.whiten", images=images)
+        checks.exact_shape("ConvNet.whiten", "images", images, (len(images), *self.input_shape))
+        size = self.params[self._whitened].shape[-1]
+        filters = whitening_filters(images, size, eps)
+        self.params[self._whitened] = filters.astype(self.dtype)
+
+    @property
+    def is_whitening(self) -> bool:
+        """Whether there is a layer whose filters `whiten` sets."""
+        return bool(self._whitened)
 
     def _add_affine(self, token: Token, shape: tuple[int, ...], gain: float) -> tuple[int, ...]:
         """Append an affine layer."""
@@ -298,8 +450,13 @@ class ConvNet(Network):
         self.num_layers += 1
         fan_in = math.prod(shape) // units
         scale = self._weight_scale
+        if self._is_dirac:
+            gain = 1 / 3
         draw = gaussian(math.sqrt(gain / fan_in) if scale is None else scale, self._rng)
-        return {f"W{self.num_layers}": draw(*shape), f"b{self.num_layers}": np.zeros(units)}
+        w = draw(*shape)
+        if self._is_dirac and len(shape) == 4 and not blank.in_use():
+            set_identity(w)
+        return {f"W{self.num_layers}": w, f"b{self.num_layers}": np.zeros(units)}
 
 
 def _input_shape(where: str, input_dim: Any) -> tuple[int, int, int]:

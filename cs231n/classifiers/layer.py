@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cs231n.layer_utils import Stage
 
-__all__ = ["Layer"]
+__all__ = ["FORK", "Layer"]
 
 
 class Layer(NamedTuple):
@@ -15,3 +17,16 @@ class Layer(NamedTuple):
     stage: Stage
     weights: tuple[str, ...]
     options: tuple[Any, ...]
+
+
+def _fork_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """Pass x on; the chain of layers keeps it for the shortcut at the block's end."""
+    return x, None
+
+
+def _fork_backward(dout: np.ndarray, cache: None) -> np.ndarray:
+    """Pass dout on; the chain of layers adds what comes back through the shortcut."""
+    return dout
+
+
+FORK = Stage("fork", _fork_forward, _fork_backward)

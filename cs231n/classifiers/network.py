@@ -11,19 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from cs231n.classifiers import blank, description, summary
+from cs231n.classifiers import blank, chain, description, folding, summary
 from cs231n.classifiers.inputs import Inputs, arranged
 from cs231n.classifiers.layer import Layer
 from cs231n.core import checks
 from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.kernels import fast_optim
-from cs231n.layer_utils import (
-    Stage,
-    backward_through,
-    forward_through,
-    softmax_loss_selected,
-)
+from cs231n.layer_utils import Stage, softmax_loss_selected
 
 __all__ = ["Network"]
 
@@ -53,6 +48,8 @@ class Network:
         Options and running statistics of the normalisation layers.
     reg : float
         As the parameter; may be set at any time.
+    frozen : set of str
+        Names of the parameters that do not learn: no gradient is computed for them.
     input_shape : tuple of int
         Shape of a sample.
     inputs : Inputs or None
@@ -66,6 +63,7 @@ class Network:
 
     input_shape: tuple[int, ...]
     inputs: Inputs | None = None
+    frozen: set[str] | frozenset[str] = frozenset()  # also of networks that were pickled without
     _arguments: dict[str, Any] | None = None  # that make it anew, but for those in attributes
 
     def __init__(
@@ -78,6 +76,7 @@ class Network:
         self.params: dict[str, np.ndarray] = {}
         self.bn_params: list[dict[str, Any]] = []
         self.dropout_param: dict[str, Any] = {}
+        self.frozen = set()
         self._layers: list[Layer] = []
 
     def _add(self, stage: Stage, *options: Any, **weights: np.ndarray) -> None:
@@ -112,7 +111,7 @@ class Network:
         scores : ndarray of shape (N, C)
             If y is None.
         loss, grads : float and dict of str to ndarray
-            Otherwise; the gradients have the names of `params`.
+            Otherwise; the gradients have the names of those `params` that are not frozen.
 
         Raises
         ------
@@ -121,15 +120,15 @@ class Network:
         """
         need_dx = checks.flag(f"{self._name}.loss", "need_dx", need_dx)
         l2_gradient = checks.flag(f"{self._name}.loss", "l2_gradient", l2_gradient)
-        scores, caches = self.forward(X, "test" if y is None else "train")
         if y is None:
-            return scores
+            return self._test_scores(X)
+        scores, caches = self.forward(X, "train")
         loss, dscores = softmax_loss_selected(scores, y, self.label_smoothing)
         dx, grads = self.backward(dscores, caches, need_dx)
         for name, strength in self.l2_strengths().items():
             weight = self.params[name]
             loss += 0.5 * strength * sum_of_squares(weight)
-            if l2_gradient:
+            if l2_gradient and name in grads:
                 grads[name] = fast_optim.add_scaled(grads[name], strength, weight)
         if dx is not None:
             grads["X"] = dx
@@ -139,7 +138,8 @@ class Network:
         """Return the strength of L2 regularisation of each parameter that has any."""
         if self.reg == 0:
             return {}
-        return dict.fromkeys(self.weight_names(), float(self.reg))
+        learning = (name for name in self.weight_names() if name not in self.frozen)
+        return dict.fromkeys(learning, float(self.reg))
 
     def summary(self) -> str:
         """Describe the network in a table.
@@ -151,7 +151,7 @@ class Network:
             multiplications and additions with its weights, and the bytes of its output, all for
             one sample; then the sums.
         """
-        return summary.table(self._layers, self.params, self.input_shape, self.dtype)
+        return summary.table(self._layers, self.params, self.input_shape, self.dtype, self.frozen)
 
     def __repr__(self) -> str:
         """Say what goes in and out, of which layers it is, and how large."""
@@ -164,7 +164,8 @@ class Network:
 
     def _repr_html_(self) -> str:
         """Return the summary as a table, for notebooks."""
-        table = summary.html(self._layers, self.params, self.input_shape, self.dtype)
+        of_this = self._layers, self.params, self.input_shape, self.dtype, self.frozen
+        table = summary.html(*of_this)
         return f"<p><b>{escape(type(self).__name__)}</b></p>{table}"
 
     def activations(self, X: np.ndarray) -> dict[str, np.ndarray]:
@@ -196,7 +197,8 @@ class Network:
     @property
     def num_classes(self) -> int:
         """Number of scores that the network gives for each sample, after its last layer."""
-        return len(self.params[self._layers[-1].weights[-1]])
+        last = [layer.weights[-1] for layer in self._layers if layer.weights][-1]
+        return len(self.params[last])
 
     def weight_names(self) -> list[str]:
         """Return the names of the weights, which are all parameters but biases, scales, shifts."""
@@ -218,6 +220,7 @@ class Network:
                 {"name": layer.stage.name, "options": [_settings(item) for item in layer.options]}
                 for layer in self._layers
             ],
+            **({"frozen": sorted(self.frozen)} if self.frozen else {}),
         }
 
     def forward(self, X: np.ndarray, mode: str = "test") -> tuple[np.ndarray, tuple[Any, ...]]:
@@ -240,17 +243,28 @@ class Network:
         ValueError, TypeError
             If X does not have the shape or dtype that the network expects.
         """
+        out = self._prepared(X, mode)
+        caches = []
+        for step in chain.forward_steps(self._layers, self.params, out):
+            out = step.out
+            caches.append(step.cache)
+        return out, tuple(caches)
+
+    def _prepared(self, X: np.ndarray, mode: str) -> np.ndarray:
+        """Return images in the dtype of the network, whose layers are put into the mode."""
         where = f"{self._name}.loss"
         checks.choice(where, "mode", mode, ("train", "test"))
         (X,) = checks.float_arrays(where, X=X)
         for param in (*self.bn_params, self.dropout_param):
             param["mode"] = mode
-        arguments = [
-            [*(self.params[name] for name in layer.weights), *layer.options]
-            for layer in self._layers
-        ]
-        stages = [layer.stage for layer in self._layers]
-        return forward_through(stages, X.astype(self.dtype, copy=False), arguments)
+        return X.astype(self.dtype, copy=False)
+
+    def _test_scores(self, X: np.ndarray) -> np.ndarray:
+        """Return the scores of images in test mode, and keep nothing for a backward pass."""
+        out = self._prepared(X, "test")
+        for step in chain.forward_steps(*folding.folded(self._layers, self.params), out):
+            out = step.out
+        return out
 
     def backward(
         self, dscores: np.ndarray, caches: tuple[Any, ...], need_dx: bool = False
@@ -270,7 +284,7 @@ class Network:
         -------
         dx : ndarray of the images' shape, or None if not needed
         grads : dict of str to ndarray
-            By the names of `params`, without regularisation.
+            By the names of those `params` that are not frozen, without regularisation.
 
         Raises
         ------
@@ -278,19 +292,13 @@ class Network:
             If dscores does not have the scores' shape or the caches are another network's.
         """
         need_dx = checks.flag(f"{self._name}.backward", "need_dx", need_dx)
-        stages = [layer.stage for layer in self._layers]
-        if not isinstance(caches, tuple) or len(caches) != len(stages):
+        count = len(self._layers)
+        if not isinstance(caches, tuple) or len(caches) != count:
             raise TypeError(
-                f"{self._name}.backward: caches are not those of {len(stages)} layers that"
+                f"{self._name}.backward: caches are not those of {count} layers that"
                 f" {self._name}.forward returns"
             )
-        dx, gradients = backward_through(stages, dscores, caches, need_dx)
-        grads = {
-            name: gradient
-            for layer, dweights in zip(self._layers, gradients)
-            for name, gradient in zip(layer.weights, dweights)
-        }
-        return (dx if need_dx else None), grads
+        return chain.backward(self._layers, dscores, caches, self.frozen, need_dx)
 
     def remember(self, data: Dataset) -> None:
         """Note what `predict` has to know of the data: image shape, normalisation, class names.
@@ -384,7 +392,7 @@ class Network:
             part = X[start : start + _BATCH]
             if inputs is not None and not normalized:
                 part = inputs.prepared(part, self.dtype)
-            out[start : start + _BATCH] = self.forward(part.reshape(-1, *self.input_shape))[0]
+            out[start : start + _BATCH] = self._test_scores(part.reshape(-1, *self.input_shape))
         return out
 
     @contextmanager

@@ -147,6 +147,8 @@ def _is_plain(name: str, value: Any, size: int) -> bool:
         return _is_image_shape(value, size)
     if name == "dtype":
         return value in ("float32", "float64")
+    if name == "learn_scale":
+        return isinstance(value, bool)
     if name == "seed":
         return value is None or (type(value) is int and 0 <= value < 2**32)
     if isinstance(value, list):

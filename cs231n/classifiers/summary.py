@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n.classifiers.layer import Layer  # pickled networks find it here, too
+from cs231n.classifiers.chain import forward_steps
+from cs231n.classifiers.layer import FORK, Layer  # pickled networks find it here, too
 from cs231n.core.tables import html_table
 
 __all__ = ["Layer", "html", "layer_name", "outputs", "table"]
@@ -31,6 +32,7 @@ def table(
     params: Mapping[str, np.ndarray],
     input_shape: tuple[int, ...],
     dtype: np.dtype,
+    frozen: Collection[str] = (),
 ) -> str:
     """Describe a network's layers in a table.
 
@@ -44,13 +46,15 @@ def table(
         Shape of one sample.
     dtype : dtype
         In which the network computes.
+    frozen : collection of str
+        Names of the weights that do not learn, which are marked.
 
     Returns
     -------
     table : str
         A line for each layer and one of sums; multiply-adds and memory are for one sample.
     """
-    rows, note = _cells_of(layers, params, input_shape, dtype)
+    rows, note = _cells_of(layers, params, input_shape, dtype, frozen)
     lines = [_HEADINGS, *rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [_line(cells, widths) for cells in lines]
@@ -63,9 +67,10 @@ def html(
     params: Mapping[str, np.ndarray],
     input_shape: tuple[int, ...],
     dtype: np.dtype,
+    frozen: Collection[str] = (),
 ) -> str:
     """Describe a network's layers in a table for a notebook; see `table`."""
-    rows, note = _cells_of(layers, params, input_shape, dtype)
+    rows, note = _cells_of(layers, params, input_shape, dtype, frozen)
     return html_table(_HEADINGS, rows, note)
 
 
@@ -74,17 +79,25 @@ def _cells_of(
     params: Mapping[str, np.ndarray],
     input_shape: tuple[int, ...],
     dtype: np.dtype,
+    frozen: Collection[str],
 ) -> tuple[list[tuple[str, ...]], str]:
     """Return the cells of all rows, the last of them the sums, and a note."""
-    rows = list(_rows(layers, params, np.zeros((1, *input_shape), dtype)))
+    rows = list(_rows(layers, params, np.zeros((1, *input_shape), dtype), frozen))
     total = Row("total", (), *(sum(column) for column in list(zip(*rows))[2:]))
     size = dtype.itemsize * total.parameters
     cells = [_cells(row) for row in [Row("input", input_shape, 0, 0, 0), *rows, total]]
-    return cells, f"{dtype}, one sample; the parameters take {_bytes(size)}"
+    note = f"{dtype}, one sample; the parameters take {_bytes(size)}"
+    if frozen:
+        fixed = sum(params[name].size for name in frozen)
+        note += f"; {fixed:,} of them are frozen (*)"
+    return cells, note
 
 
 def _rows(
-    layers: Sequence[Layer], params: Mapping[str, np.ndarray], x: np.ndarray
+    layers: Sequence[Layer],
+    params: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    frozen: Collection[str],
 ) -> Iterator[Row]:
     """Yield a row for each layer, whose output's shape is found by running it on a sample."""
     for layer, out in zip(layers, outputs(layers, params, x)):
@@ -93,23 +106,24 @@ def _rows(
         positions = math.prod(out.shape[2:])
         used = [w.size for w, role in zip(weights.values(), layer.stage.weights) if role == "w"]
         yield Row(
-            layer_name(layer),
+            layer_name(layer, frozen),
             out.shape[1:],
             sum(w.size for w in weights.values()),
             sum(used) * positions,
-            out.nbytes,
+            0 if layer.stage == FORK else out.nbytes,
         )
 
 
-def layer_name(layer: Layer) -> str:
-    """Return what a layer does, and the names of its weights."""
-    return " ".join([layer.stage.name, *layer.weights])
+def layer_name(layer: Layer, frozen: Collection[str] = ()) -> str:
+    """Return what a layer does, and the names of its weights; frozen ones have an asterisk."""
+    names = (f"{name}*" if name in frozen else name for name in layer.weights)
+    return " ".join([layer.stage.name, *names])
 
 
 def outputs(
     layers: Sequence[Layer], params: Mapping[str, np.ndarray], x: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Yield what each layer gives in test mode; nothing is drawn, and no statistic changes.
+    """Return what each layer gives in test mode; nothing is drawn, and no statistic changes.
 
     Parameters
     ----------
@@ -120,14 +134,11 @@ def outputs(
     x : ndarray of shape (N, d1, ..., dk)
         Samples.
 
-    Yields
-    ------
-    out : ndarray of shape (N, ...)
+    Returns
+    -------
+    outputs : iterator of ndarray of shape (N, ...)
     """
-    for layer in layers:
-        weights = [params[name] for name in layer.weights]
-        x, _ = layer.stage.forward(x, *weights, *map(_test_option, layer.options))
-        yield x
+    return (step.out for step in forward_steps(layers, params, x, _test_option))
 
 
 def _test_option(option: Any) -> Any:

@@ -72,6 +72,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         body: Callable[..., Any] = function
+        flag_names = list(inspect.signature(function).parameters)[2:]
 
         def run(given: tuple[Any, ...]) -> Any:
             dout, cache, *flags = given
@@ -79,7 +80,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
             shape = cache.out_shape if has_shape else arrays[0].shape
             if not (checks.are_floats(dout) and dout.shape == shape):
                 dout = checks.upstream("", dout, shape)
-            flags = [checks.flag("", "need_dx", flag) for flag in flags]
+            flags = [checks.flag("", *pair) for pair in zip(flag_names, flags)]
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         return _layer(function, 2, run)

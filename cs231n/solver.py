@@ -113,7 +113,8 @@ class Solver:
         Source of all random draws of the solver, instead of NumPy's global generator.
     augment : callable, optional
         Called on the images of each minibatch, it returns those to train on; for example a
-        `cs231n.augment.FlipAndShift`.
+        `cs231n.augment.FlipAndShift`.  One with a method ``of_samples(X, samples, epoch)`` is told
+        which training images they are, and in which epoch.
     schedule : callable, optional
         Factor on the learning rate as a function of the progress in [0, 1), such as the functions
         of `cs231n.schedules`.
@@ -935,9 +936,16 @@ class Solver:
             batch = batch[share]
         X, y = _take(self.X_train, batch), self.y_train[batch]
         if self.augment is not None:
-            X = inputs.checked_images(self.augment, self.augment(X), X)[share]
+            X = inputs.checked_images(self.augment, self._augmented(X, batch), X)[share]
             y = y[share]
         return X, y, count
+
+    def _augmented(self, X: np.ndarray, batch: np.ndarray) -> Any:
+        """Return what the augmentation makes of images; some want to know which ones they are."""
+        of_samples = getattr(self.augment, "of_samples", None)
+        if of_samples is None:
+            return self.augment(X)  # type: ignore[misc]
+        return of_samples(X, batch, self.epoch)
 
     def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:
         """Step all parameters; where a rule of the user's fails, none of them."""

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from cases import DTYPES, LAYOUTS
 
-from cs231n.augment import FlipAndShift, mirrored_scores, random_flip, random_shift
+from cs231n.augment import (
+    FlipAndShift,
+    alternating_flip,
+    augmented_scores,
+    mirrored_scores,
+    random_cutout,
+    random_flip,
+    random_shift,
+)
+from cs231n.solver import Solver
 
 N, C, H, W = 64, 3, 7, 6
 
@@ -149,3 +158,100 @@ def test_there_must_be_something_to_mirror(X, batch_size, message):
 
 def test_the_words_for_it():
     assert repr(FlipAndShift(pad=3)) == "FlipAndShift(flip=True, pad=3, mode='reflect')"
+
+
+def test_alternating_flips_show_each_side_every_other_epoch(images):
+    samples = np.arange(100, 100 + N)
+    first, second = (alternating_flip(images, samples, epoch) for epoch in (0, 1))
+    flipped = np.array([not np.array_equal(one, image) for one, image in zip(first, images)])
+    assert N / 4 < flipped.sum() < 3 * N / 4
+    np.testing.assert_array_equal(first[flipped], images[flipped][..., ::-1])
+    np.testing.assert_array_equal(second, first[..., ::-1])
+    np.testing.assert_array_equal(alternating_flip(images, samples, 6), first)
+    order = np.random.default_rng(2).permutation(N)  # it depends on the sample, not on its place
+    np.testing.assert_array_equal(alternating_flip(images[order], samples[order], 0), first[order])
+    assert not np.array_equal(alternating_flip(images, samples, 0, seed=1), first)
+    with pytest.raises(ValueError, match=r"alternating_flip: samples has shape \(3,\)"):
+        alternating_flip(images, samples[:3], 0)
+    with pytest.raises(TypeError, match="alternating_flip: samples are float64; expected integers"):
+        alternating_flip(images, samples * 1.0, 0)
+
+
+def test_cutout_blots_out_a_square_anywhere(images, rng):
+    images += 1  # no pixel is zero
+    found = random_cutout(images, 3, rng)
+    seen = np.zeros((H, W), bool)
+    for one, image in zip(found, images):
+        blotted = one == 0
+        assert (blotted == blotted[0]).all()  # in all channels
+        np.testing.assert_array_equal(one[~blotted], image[~blotted])
+        rows, columns = (np.flatnonzero(blotted[0].any(axis=axis)) for axis in (1, 0))
+        assert blotted[0][rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        for places, size in ((rows, H), (columns, W)):
+            whole = places[0] > 0 and places[-1] < size - 1
+            assert len(places) == 3 if whole else 2 <= len(places) <= 3
+        seen |= blotted[0]
+    assert seen.all()
+    np.testing.assert_array_equal(random_cutout(images, 0, rng), images)
+    assert random_cutout(images.astype("f4"), 3, rng).dtype == np.float32
+    assert random_cutout(images[:0], 3, rng).shape == (0, C, H, W)
+
+
+def test_flip_and_shift_with_all_of_it(images):
+    augment = FlipAndShift("alternating", pad=2, cutout=3, rng=np.random.default_rng(7))
+    found = augment.of_samples(images, np.arange(N), 3)
+    rng = np.random.default_rng(7)
+    expected = alternating_flip(random_shift(images, 2, rng=rng), np.arange(N), 3)
+    np.testing.assert_array_equal(found, random_cutout(expected, 3, rng))
+    assert repr(augment) == "FlipAndShift(flip='alternating', pad=2, mode='reflect', cutout=3)"
+    assert repr(FlipAndShift()) == "FlipAndShift(flip=True, pad=4, mode='reflect')"
+    with pytest.raises(ValueError, match="alternating flips depend on the samples and the epoch"):
+        augment(images)
+    with pytest.raises(ValueError, match="FlipAndShift: flip is 'odd'"):
+        FlipAndShift("odd")
+
+
+def test_the_solver_tells_which_samples_they_are(rng):
+    seen = []
+
+    class Spy:
+        def of_samples(self, X, samples, epoch):
+            np.testing.assert_array_equal(X, images[samples])
+            seen.append((epoch, sorted(samples)))
+            return X
+
+        def __call__(self, X):
+            raise AssertionError("of_samples is the one to call")
+
+    class Model:
+        def __init__(self):
+            self.params = {"w": np.zeros(1)}
+
+        def loss(self, X, y=None):
+            return np.ones((len(X), 2)) if y is None else (1.0, {"w": np.zeros(1)})
+
+    images, y = rng.standard_normal((6, 1, 2, 2)), np.zeros(6, int)
+    data = {"X_train": images, "y_train": y, "X_val": images, "y_val": y}
+    options = {"batch_size": 6, "num_epochs": 2, "replace": False, "verbose": False}
+    Solver(Model(), data, augment=Spy(), **options).train()
+    assert seen == [(0, list(range(6))), (1, list(range(6)))]
+
+
+class Corner:
+    """A model whose scores are the pixel in the upper left corner, and that in the lower right."""
+
+    def loss(self, X):
+        return np.stack([X[:, 0, 0, 0], X[:, 0, -1, -1]], axis=1)
+
+
+def test_augmented_scores_by_hand(images):
+    found = augmented_scores(Corner(), images, shift=1, weight=0.25, batch_size=7)
+    x = images[:, 0]
+    plain = np.stack([x[:, 0, 0] + x[:, 0, -1], x[:, -1, -1] + x[:, -1, 0]], axis=1) / 2
+    # A shifted corner shows its inner neighbour, or what was mirrored at the edge: the same.
+    up = np.stack([x[:, 1, 1] + x[:, 1, -2], x[:, -2, -2] + x[:, -2, 1]], axis=1) / 2
+    np.testing.assert_allclose(found, 0.75 * plain + 0.25 * up)
+    np.testing.assert_allclose(augmented_scores(Corner(), images, shift=0), plain)
+    np.testing.assert_allclose(augmented_scores(Corner(), images, weight=0), plain)
+    with pytest.raises(ValueError, match=r"augmented_scores: shift is 6 for images"):
+        augmented_scores(Corner(), images, shift=6)

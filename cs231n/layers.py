@@ -1036,16 +1036,10 @@ def shortcut_forward(x: Array, shortcut: Array, stride: int = 1) -> tuple[Array,
     ----------
     He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016.
     """
-    stride = checks.integer("", "stride", stride, least=1)
+    stride = checks.shortcut(x, shortcut, stride)
     taken = shortcut[:, :, ::stride, ::stride]  # (N, K, H, W)
-    K = taken.shape[1]
-    if K > x.shape[1] or taken.shape[2:] != x.shape[2:]:
-        raise ValueError(
-            f": shortcut {shortcut.shape} with stride {stride} gives {taken.shape}; expected no"
-            f" more channels than x {x.shape}, and as many pixels"
-        )
     out = x.astype(np.result_type(x, shortcut))
-    out[:, :K] += taken
+    out[:, : taken.shape[1]] += taken
     return out, ShortcutCache(x.shape, shortcut.shape, x.dtype, shortcut.dtype, stride)
 
 

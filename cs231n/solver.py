@@ -944,7 +944,7 @@ class Solver:
         """Return what the augmentation makes of images; some want to know which ones they are."""
         of_samples = getattr(self.augment, "of_samples", None)
         if of_samples is None:
-            return self.augment(X)  # type: ignore[misc]
+            return self.augment(X)
         return of_samples(X, batch, self.epoch)
 
     def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:

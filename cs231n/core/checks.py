@@ -516,6 +516,18 @@ def _running(where: str, bn_param: Mapping[str, Any], name: str, x: np.ndarray) 
     return running
 
 
+def shortcut(x: np.ndarray, found: np.ndarray, stride: Any) -> int:
+    """Return the stride with which what came into a residual block fits what the block has made."""
+    stride = integer("", "stride", stride, least=1)
+    _, K, *pixels = found[:, :, ::stride, ::stride].shape
+    if K > x.shape[1] or tuple(pixels) != x.shape[2:]:
+        raise ValueError(
+            f": shortcut has shape {found.shape} and stride {stride}; expected at most the"
+            f" {x.shape[1]} channels of x, and {x.shape[2]}x{x.shape[3]} pixels taken"
+        )
+    return stride
+
+
 def dropout_options(dropout_param: Any, where: str = "") -> tuple[str, float, Any]:
     """Return mode, keep probability and source of draws; NumPy's own is seeded by 'seed'."""
     dropout_param = options(where, "dropout_param", dropout_param)

@@ -448,3 +448,17 @@ class TestAllLosses:
         permuted, permuted_dx = loss_function(x[order], y[order])
         assert_close(permuted, loss)
         assert_close(permuted_dx, dx[order])
+
+
+def test_a_shortcut_that_does_not_fit_is_named():
+    x, shortcut = np.ones((2, 3, 4, 5)), np.ones((2, 3, 8, 10))
+    with pytest.raises(
+        ValueError, match=r"shortcut_forward: shortcut has shape \(2, 3, 8, 10\) and"
+    ):
+        layers.shortcut_forward(x, shortcut)
+    with pytest.raises(
+        ValueError, match=r"stride 2; expected at most the 2 channels of x, and 4x5"
+    ):
+        layers.shortcut_forward(x[:, :2], shortcut, 2)
+    with pytest.raises(ValueError, match=r"shortcut_forward: stride is 0"):
+        layers.shortcut_forward(x, shortcut, 0)

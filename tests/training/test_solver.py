@@ -1047,10 +1047,11 @@ def test_a_checkpoint_is_no_part_of_the_published_lines(tmp_path, capsys):
 def test_a_compiled_rule_is_used_where_there_is_one(monkeypatch, rng):
     if backend.backend() == "numpy":
         pytest.skip("needs the compiled extension")
-    for name in RULES:
+    compiled = [name for name in RULES if name != "muon"]  # which is matrix products in NumPy
+    for name in compiled:
         monkeypatch.setitem(optim.RULES, name, None)
     w, dw = rng.standard_normal((2, 5, 4))
-    for name in RULES:
+    for name in compiled:
         assert fast_optim.update(name, w, dw, {}) is w
 
 

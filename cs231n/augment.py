@@ -218,10 +218,9 @@ def random_cutout(
     N, _, H, W = X.shape
     size = checks.integer(where, "size", size, least=0)
     generator = checks.generator(where, rng)
-    inside = [
-        _is_inside(generator.choice(length, N) if N else np.empty(0, int), size, length)
-        for length in (H, W)
-    ]
+    if X.size == 0:
+        return X.copy()
+    inside = [_is_inside(generator.choice(length, N), size, length) for length in (H, W)]
     square = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (N, 1, H, W)
     return np.where(square, X.dtype.type(0), X)
 

@@ -428,6 +428,7 @@ class ConvNet(Network):
                 f" at its beginning"
             )
         (images,) = checks.float_arrays("ConvNet.whiten", images=images)
+        checks.shapes("ConvNet.whiten", images=(images, "N C H W"))
         checks.exact_shape("ConvNet.whiten", "images", images, (len(images), *self.input_shape))
         size = self.params[self._whitened].shape[-1]
         filters = whitening_filters(images, size, eps)

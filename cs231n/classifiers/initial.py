@@ -33,7 +33,8 @@ def whitening_filters(images: np.ndarray, size: int, eps: float = 5e-4) -> np.nd
     Raises
     ------
     ValueError, TypeError
-        If the images have another shape, or there are none of this size.
+        If the images have another shape, there are none of this size, or they hold numbers that
+        cannot be added up.
 
     References
     ----------
@@ -41,10 +42,11 @@ def whitening_filters(images: np.ndarray, size: int, eps: float = 5e-4) -> np.nd
     How to Train Your ResNet 8: Bag of Tricks, 2019.
     """
     (images,) = checks.float_arrays(_WHERE, images=images)
+    size = checks.integer(_WHERE, "size", size, least=1)
     eps = checks.number(_WHERE, "eps", eps, 0, low_open=True)
-    if images.ndim != 4 or not len(images) or min(images.shape[2:]) < size:
+    if images.ndim != 4 or not images.size or min(images.shape[2:]) < size:
         raise ValueError(
-            f"{_WHERE}: images have shape {images.shape}; expected (N, C, H, W) with N >= 1 and"
+            f"{_WHERE}: images have shape {images.shape}; expected (N, C, H, W) with N, C >= 1 and"
             f" H and W >= {size}"
         )
     C = images.shape[1]
@@ -54,9 +56,12 @@ def whitening_filters(images: np.ndarray, size: int, eps: float = 5e-4) -> np.nd
     for row in range(windows.shape[2]):
         patches = windows[:, :, row].transpose(0, 2, 1, 3, 4).reshape(-1, C * size**2)
         patches = patches.astype(np.float64)
-        total += patches.sum(axis=0)
-        outer += patches.T @ patches
+        with np.errstate(all="ignore"):  # what cannot be added up is told at the end
+            total += patches.sum(axis=0)
+            outer += patches.T @ patches
         count += len(patches)
+    if not np.isfinite(outer).all():
+        raise ValueError(f"{_WHERE}: images hold NaN, infinity or too large numbers")
     mean = total / count
     variances, vectors = np.linalg.eigh(outer / count - np.outer(mean, mean))
     filters = (vectors / np.sqrt(np.maximum(variances, 0) + eps)).T[::-1]  # ascending before

@@ -21,7 +21,7 @@ from cases import LAYERS, LayerCase
 import cs231n
 from cs231n import fast_layers
 from cs231n.augment import FlipAndShift
-from cs231n.classifiers import FullyConnectedNet, ThreeLayerConvNet
+from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet
 from cs231n.data.normalization import Normalization
 from cs231n.data_utils import data_from_arrays
 from cs231n.solver import Solver
@@ -71,7 +71,10 @@ INTERNAL = {
     "checking.rel_error": "any numbers, as notebooks call it",
     "classifiers.architecture": "called by ConvNet",
     "classifiers.blank": "called by load_model",
+    "classifiers.chain": "called by Network",
     "classifiers.description": "called by load_model and Network.save",
+    "classifiers.folding": "called by Network",
+    "classifiers.initial.set_identity": "called by ConvNet with filters of its own",
     "classifiers.inputs": "called by Network.predict",
     "classifiers.network.Network.take": "called by load_model",
     "classifiers.summary": "called by Network",
@@ -226,6 +229,11 @@ def small_convnet() -> ThreeLayerConvNet:
     )
 
 
+def whitening_convnet() -> ConvNet:
+    """Return a network of small images whose first filters are to be set."""
+    return ConvNet("whiten2-fc3", input_dim=(3, 6, 4))
+
+
 def solver() -> Arguments:
     """Return arguments of a Solver."""
     X, y = rng().standard_normal((6, 4)), np.array([0, 1, 2, 0, 1, 2])
@@ -282,6 +290,14 @@ COMPILED: dict[str, Callable[[], Arguments]] = {
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "augment.FlipAndShift": lambda: {"pad": 2, "mode": "zero", "rng": rng()},
     "augment.FlipAndShift.__call__": partial(images, "X", self=FlipAndShift(pad=2)),
+    "augment.FlipAndShift.of_samples": lambda: images(
+        "X", self=FlipAndShift("alternating", pad=2), samples=np.array([4, 1]), epoch=1
+    ),
+    "augment.alternating_flip": lambda: images("X", samples=np.array([4, 1]), epoch=1, seed=3),
+    "augment.augmented_scores": lambda: images(
+        "X", shape=(2, 3, 6, 4), model=small_convnet(), shift=1, weight=0.5, batch_size=1
+    ),
+    "augment.random_cutout": lambda: images("X", size=2, rng=rng()),
     "augment.mirrored_scores": lambda: images(
         "X", shape=(2, 3, 6, 4), model=small_convnet(), batch_size=1
     ),
@@ -300,6 +316,13 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "classifiers.cnn.ConvNet": lambda: net(
         architecture="conv4-pool-fc5-fc3", input_dim=(3, 6, 4), normalization="batchnorm",
         dropout_keep_ratio=0.5, weight_scale=0.1, label_smoothing=0.1, seed=3, num_groups=2,
+        activation="gelu", learn_scale=False, bn_momentum=0.6, init="dirac",
+    ),
+    "classifiers.cnn.ConvNet.whiten": lambda: images(
+        "images", shape=(5, 3, 6, 4), self=whitening_convnet(), eps=1e-3
+    ),
+    "classifiers.initial.whitening_filters": lambda: images(
+        "images", shape=(5, 3, 6, 4), size=2, eps=1e-3
     ),
     "classifiers.fc_net.FullyConnectedNet": lambda: net(
         hidden_dims=[4], input_dim=6, num_classes=3, dropout_keep_ratio=0.5,
@@ -448,6 +471,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "optim.adagrad": step,
     "optim.adam": step,
     "optim.clip_gradients": lambda: {"grads": {"W": np.ones(3)}, "max_norm": 1.0},
+    "optim.muon": step,
     "optim.nesterov_momentum": step,
     "optim.rmsprop": step,
     "optim.sgd": step,

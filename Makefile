@@ -10,7 +10,7 @@ KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
-.PHONY: setup train test test-long bench benchmarks check lint clean clean-runs docs torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
+.PHONY: setup train test test-long bench benchmarks check lint clean clean-runs docs dist dist-check torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -97,6 +97,18 @@ $(VENV)/.docs: $(VENV)/.installed
 docs: $(VENV)/.docs
 	$(BIN)/python docs/build_site.py
 	CS231N_SITE=build/docs/html $(BIN)/python -m pytest -q tests/docs
+
+$(VENV)/.dist: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dist]'
+	touch $@
+
+# Builds what is released, from what is committed: an sdist, a wheel with kernels, one without.
+dist: $(VENV)/.dist
+	$(BIN)/python packaging/make_dist.py
+
+# Looks into them, installs each in a fresh environment and uses it from another folder.
+dist-check: $(VENV)/.dist
+	$(BIN)/python packaging/check_dist.py
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt

@@ -8,10 +8,13 @@ CS231N_REQUIRE_EXTENSION=1  a build that fails is an error
 CS231N_CHECKED=1            bounds checks of the Cython code on, for running the tests on
 CS231N_SANITIZE=1           address and undefined-behaviour sanitizers on
 CS231N_SANITIZE=thread      thread sanitizer on
+CS231N_ABI3=1               one extension for Python 3.11 and all newer ones (takes Cython 3.1)
+CS231N_PURE=1               no extension: a wheel for every platform, with NumPy's kernels
 """
 
 import os
 import sys
+import sysconfig
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -46,9 +49,17 @@ warnings.filterwarnings("ignore", ".*(pyproject.toml|project.license)")
 
 from setuptools import Extension, setup  # noqa: E402
 from setuptools.command.build_ext import build_ext  # noqa: E402
+from setuptools.command.build_py import build_py  # noqa: E402
 
 CHECKED = os.environ.get("CS231N_CHECKED") == "1"
 SANITIZE = os.environ.get("CS231N_SANITIZE", "")
+# Python 3.10 lacks what the kernels take of the stable interface, a free-threaded one has none.
+ABI3 = (
+    os.environ.get("CS231N_ABI3") == "1"
+    and sys.version_info >= (3, 11)
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+)
+PURE = os.environ.get("CS231N_PURE") == "1"
 REQUIRED = os.environ.get("CS231N_REQUIRE_EXTENSION") == "1"
 
 DIRECTIVES = {
@@ -77,6 +88,15 @@ SANITIZERS = {
     ],
     "thread": ["-fsanitize=thread", "-g1", "-O1"],
 }
+
+
+class Modules(build_py):
+    """Leaves the script out that builds in place: an installed package has nothing to build."""
+
+    def find_package_modules(self, package, package_dir):
+        """Return the modules of a package that are installed."""
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if module[:2] != ("cs231n", "setup")]
 
 
 class OptionalBuild(build_ext):
@@ -137,15 +157,24 @@ def extensions():
     """Translate the Cython sources."""
     from Cython.Build import cythonize
 
+    limited = {"py_limited_api": True, "define_macros": [("Py_LIMITED_API", "0x030B0000")]}
+    common = limited if ABI3 else {}
     kernels = sorted(glob("cs231n/kernels/csrc/*.c"))
     headers = sorted(glob("cs231n/kernels/csrc/*.h") + glob("cs231n/kernels/csrc/*.inc"))
     modules = [
-        Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"]),
+        Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"], **common),
         Extension(
-            "cs231n.kernels.native", ["cs231n/kernels/native.pyx", *kernels], depends=headers
+            "cs231n.kernels.native",
+            ["cs231n/kernels/native.pyx", *kernels],
+            depends=headers,
+            **common,
         ),
     ]
     return cythonize(modules, compiler_directives=DIRECTIVES, force=CHECKED, quiet=True)
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
+setup(
+    ext_modules=[] if PURE else extensions(),
+    cmdclass={"build_ext": OptionalBuild, "build_py": Modules},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+)

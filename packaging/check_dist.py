@@ -89,7 +89,7 @@ def find(pattern: str) -> Path:
 def check_contents(wheel: Path, compiled: Iterable[str]) -> None:
     """Compare the names in a wheel with what it may and must hold."""
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
+        names = [name for name in archive.namelist() if not name.endswith("/")]
     odd = [name for name in names if not matches(name, ALLOWED) or matches(name, FORBIDDEN)]
     missing = [name for name in (*NEEDED, *compiled) if name not in names]
     extra = [name for name in names if name.endswith(".so") and name not in compiled]

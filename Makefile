@@ -10,7 +10,7 @@ KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
 
-.PHONY: setup train test test-long bench benchmarks check lint clean clean-runs docs dist dist-check torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
+.PHONY: setup train test test-long bench benchmarks check lint clean clean-runs docs dist dist-check other-processors torture attack fuzz sanitize-threads notebooks notebooks-run notebooks-test
 
 setup: $(VENV)/.installed
 
@@ -109,6 +109,12 @@ dist: $(VENV)/.dist
 # Looks into them, installs each in a fresh environment and uses it from another folder.
 dist-check: $(VENV)/.dist
 	$(BIN)/python packaging/check_dist.py
+
+# Builds the kernels for Arm and Windows, and runs the tests of agreement under emulation; on Debian, with
+# gcc-aarch64-linux-gnu, qemu-user-static and gcc-mingw-w64-x86-64.  Says what it skips.
+other-processors: setup
+	$(BIN)/python -m pytest -q -rs tests/kernels/test_sources.py
+	$(BIN)/python packaging/emulate_arm64.py
 
 lint: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt

@@ -105,6 +105,8 @@ class OptionalBuild(build_ext):
     def build_extensions(self):
         """Choose the flags of the compiler found, and let it run once for each processor."""
         if self.compiler.compiler_type == "msvc":  # prepares itself at the first call, not twice
+            for extension in self.extensions:
+                extension.extra_compile_args = ["/O2", "/std:c11"]
             super().build_extensions()
             return
         for extension in self.extensions:

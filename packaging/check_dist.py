@@ -1,10 +1,10 @@
 """Check what `make_dist.py` made: look into it, install it, use it from another folder.
 
-    python packaging/check_dist.py
+    python packaging/check_dist.py [WORD ...]    # only what is titled with one of the words
 
 Each wheel and the sdist, with and without a compiler, goes into a fresh environment, in which the
 main job and a sample of the tests run on the installed package; the wheel with kernels with the
-oldest versions of what it needs, the others with the newest.
+oldest versions of what it needs, the others with the newest.  Two are tried at a time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,25 +59,33 @@ class Trial(NamedTuple):
     variables: tuple[tuple[str, str], ...] = ()
 
 
-def main() -> int:
-    """Run all checks; the first that fails ends them."""
+def main(words: Sequence[str]) -> int:
+    """Run all checks; one that fails ends them."""
     sdist, compiled, pure = (find(pattern) for pattern in ("*.tar.gz", "*abi3*.whl", "*any.whl"))
     for wheel in (compiled, pure):
         check_contents(wheel, COMPILED if wheel == compiled else ())
         check_metadata(wheel)
     check_sdist(sdist)
     run([sys.executable, "-m", "twine", "check", "--strict", *map(str, (sdist, compiled, pure))])
+    trials = all_trials(sdist, compiled, pure)
+    chosen = [trial for trial in trials if not words or any(word in trial.title for word in words)]
+    with ThreadPoolExecutor(2) as pool:
+        for line in pool.map(lambda trial: try_out(trial, sdist), chosen):
+            print(line, flush=True)
+    print(f"cs231n: what would be released is in order ({len(chosen)} of {len(trials)} tried)")
+    return 0
+
+
+def all_trials(sdist: Path, compiled: Path, pure: Path) -> list[Trial]:
+    """Return all installations, those that compile first, for they take longest."""
     oldest = ("--constraint", str(HERE / "oldest.txt"))
     required = (("CS231N_REQUIRE_EXTENSION", "1"),)
-    for trial in (
-        Trial("the compiled wheel, with the oldest packages", compiled, True, oldest),
-        Trial("the pure wheel, with the newest", pure, False),
-        Trial("the sdist, without a compiler", sdist, False, (), (("CC", "/bin/false"),)),
+    return [
         Trial("the sdist, with a compiler", sdist, True, (), required),
-    ):
-        try_out(trial, sdist)
-    print("cs231n: all that would be released is in order")
-    return 0
+        Trial("the wheel with kernels, with the oldest packages", compiled, True, oldest),
+        Trial("the pure wheel, with the newest packages", pure, False),
+        Trial("the sdist, without a compiler", sdist, False, (), (("CC", "/bin/false"),)),
+    ]
 
 
 def find(pattern: str) -> Path:
@@ -128,9 +138,9 @@ def check_sdist(sdist: Path) -> None:
         raise SystemExit(f"check_dist: {sdist.name} lacks {missing}, and holds {built}")
 
 
-def try_out(trial: Trial, sdist: Path) -> None:
+def try_out(trial: Trial, sdist: Path) -> str:
     """Install in a fresh environment, and use what was installed from another folder."""
-    print(f"cs231n: trying {trial.title}", flush=True)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         run([sys.executable, "-m", "venv", str(scratch / "venv")])
@@ -148,8 +158,9 @@ def try_out(trial: Trial, sdist: Path) -> None:
         run([python, "-m", "cs231n", "info"], work)
         job = ["--output", "run", *(() if trial.compiled else ("--num-training", "2000"))]
         run([python, "-m", "cs231n", "train", *job], work)
-        tests = run([python, "-m", "pytest", "-q", "-n", "auto", *SAMPLE], work)
-        print(f"{trial.title}: {kernels}; {tests.splitlines()[-1]}", flush=True)
+        tests = run([python, "-m", "pytest", "-q", *SAMPLE], work)
+        took = f"{time.monotonic() - began:.0f} s in all"
+        return f"{trial.title}: {kernels}; {tests.splitlines()[-1]}; {took}"
 
 
 def unpack_tests(sdist: Path, work: Path) -> None:
@@ -180,4 +191,4 @@ def run(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -43,7 +43,7 @@ def _import_compiled() -> ModuleType | None:
 
 
 REFERENCE = "reference"  # with which networks run on the functions of `cs231n.layers`
-INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # whose kernels an extension may hold
+INSTRUCTION_SETS = ("avx512", "avx2", "neon", "baseline")  # whose kernels an extension may hold
 _COMPILED = _import_compiled()
 _selected = "numpy"
 _lock = threading.Lock()  # what `backend` says and what the extension does change together

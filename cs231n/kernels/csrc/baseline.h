@@ -1,12 +1,8 @@
-/* What every processor of the architecture can run: 16-byte vectors on x86-64 and 64-bit Arm,
- * plain scalars on compilers without vector extensions. */
-#if defined(__GNUC__)
+/* What every compiler and processor can do: 16-byte vectors (on x86-64 SSE2), plain scalars on
+ * compilers without vector extensions, and on 64-bit Arm, whose vectors are in neon.h. */
+#if defined(__GNUC__) && !ARM_64
 #define VBYTES 16
 #else
 #define VBYTES 0
 #endif
-#if defined(__aarch64__)
-#define VREGS 32
-#else
 #define VREGS 16
-#endif

@@ -32,17 +32,24 @@
 #define STORE_POINTER(p, value) ((p) = (value))
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__)
+/* GCC for Windows does not align its stack for vectors of more than 16 bytes (its bug 54412). */
+#if defined(__x86_64__) && defined(__GNUC__) && (defined(__clang__) || !defined(_WIN32))
 #define X86_64 1
 #else
 #define X86_64 0
 #endif
 
+#if defined(__aarch64__) && defined(__GNUC__)
+#define ARM_64 1
+#else
+#define ARM_64 0
+#endif
+
 /* Round v, a number or a vector, here: it may not become part of a fused multiply-add, which would
  * leave a trace where equal numbers are subtracted. */
-#if X86_64
+#if defined(__x86_64__) && defined(__GNUC__)
 #define ROUND(v) __asm__("" : "+x"(v))
-#elif defined(__aarch64__) && defined(__GNUC__)
+#elif ARM_64
 #define ROUND(v) __asm__("" : "+w"(v))
 #else
 #define ROUND(v) ((void)(v))

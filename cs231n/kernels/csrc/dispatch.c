@@ -14,6 +14,9 @@ DECLARE(baseline)
 DECLARE(avx2)
 DECLARE(avx512)
 static const instruction_set sets[] = {ENTRY(avx512), ENTRY(avx2), ENTRY(baseline)};
+#elif ARM_64
+DECLARE(neon)
+static const instruction_set sets[] = {ENTRY(neon), ENTRY(baseline)};
 #else
 static const instruction_set sets[] = {ENTRY(baseline)};
 #endif
@@ -25,6 +28,7 @@ static const instruction_set *selected = &sets[SETS - 1];
 /* Whether this processor, and the operating system, can run a set of `sets`. */
 static int runs(const instruction_set *set)
 {
+    (void)set;
 #if X86_64
     __builtin_cpu_init();
     if (!strcmp(set->name, "avx512"))

@@ -151,18 +151,20 @@ def _share_of_loss(
     statistics: bool,
 ) -> float:
     """Return the loss of a share; its gradients are in the buckets."""
+    frozen = getattr(model, "frozen", ())
+    learning = [name for name in model.params if name not in frozen]
     if not hasattr(model, "replaced"):  # no network of this package
         if len(X) == 0:
-            loss, grads = 0.0, {name: np.zeros_like(w) for name, w in model.params.items()}
+            loss, grads = 0.0, {name: np.zeros_like(model.params[name]) for name in learning}
         else:
             loss, grads = model.loss(X, y, **settings)
-        for name in model.params:  # an order that all ranks have
+        for name in learning:  # an order that all ranks have
             buckets.add(name, np.asarray(grads[name]))
         return float(loss)
     announce: Callable[[str, np.ndarray], None] = buckets.add
     with model.replaced(lambda one: shared(one.stage, one.weights, share, announce, statistics)):
         loss, grads = model.loss(X, y, **settings)
-    for name in model.params:
+    for name in learning:
         if name not in buckets.names:  # of a subclass that has weights beside its layers
             buckets.add(name, grads[name])
     return float(loss)

@@ -41,17 +41,20 @@ class SharedStage(Stage):
     announce: Announce
 
     def gradients(
-        self, dout: np.ndarray, cache: Any, need_dx: bool = True
+        self, dout: np.ndarray, cache: Any, need_dx: bool = True, skipped: Sequence[str] = ()
     ) -> tuple[Any, tuple[np.ndarray, ...]]:
-        """Return dx and the gradients of the weights, which are announced."""
-        dx, dweights = self._gradients(dout, cache, need_dx)
-        for name, gradient in zip(self.names, dweights):
-            self.announce(name, gradient)
+        """Return dx and the gradients of the weights; those that learn are announced."""
+        dx, dweights = self._gradients(dout, cache, need_dx, skipped)
+        for name, role, gradient in zip(self.names, self.weights, dweights):
+            if role not in skipped:
+                self.announce(name, gradient)
         return dx, dweights
 
-    def _gradients(self, dout: np.ndarray, cache: Any, need_dx: bool) -> Any:
+    def _gradients(
+        self, dout: np.ndarray, cache: Any, need_dx: bool, skipped: Sequence[str] = ()
+    ) -> Any:
         """Return dx and the gradients of the weights, as the stage alone does."""
-        return super().gradients(dout, cache, need_dx)
+        return super().gradients(dout, cache, need_dx, skipped)
 
 
 class _SharedDropout(SharedStage):
@@ -87,14 +90,14 @@ class _SharedBatchNorm(SharedStage):
 
     def run(self, x: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, Any]:
         """Return out and the cache."""
-        gamma, beta, param = values
+        gamma, beta, param, *activation = values
         if param["mode"] != "train":
             return super().run(x, values)
-        count, mean, var = self._statistics(x, gamma, beta, param)
+        count, mean, var = self._statistics(x, values)
         momentum = param.get("momentum", 0.9)
         known = {**param, "mode": "test", "running_mean": mean, "running_var": var}
         if len(x):
-            out, cache = super().run(x, [gamma, beta, known])
+            out, cache = super().run(x, [gamma, beta, known, *activation])
         else:
             out, cache = x.copy(), None
         for name, found in (("running_mean", mean), ("running_var", var)):
@@ -103,14 +106,15 @@ class _SharedBatchNorm(SharedStage):
         return out, (x, gamma, mean, var, float(param.get("eps", 1e-5)), count, cache)
 
     def _statistics(
-        self, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, param: dict[str, Any]
+        self, x: np.ndarray, values: Sequence[Any]
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Return how many numbers a channel has on all ranks, their mean and their variance."""
+        gamma, beta, param, *activation = values
         C = len(gamma)
         own = {**param, "momentum": 0.0}  # so that the running statistics are this batch's
         mine = np.zeros(1 + 2 * C)
         if len(x):
-            super().run(x, [gamma, beta, own])
+            super().run(x, [gamma, beta, own, *activation])
             mine[:] = x.size / C, *own["running_mean"], *own["running_var"]
         found = self.share.ranks.gather(mine)
         counts, means, variances = found[:, :1], found[:, 1 : 1 + C], found[:, 1 + C :]
@@ -119,8 +123,10 @@ class _SharedBatchNorm(SharedStage):
         var = (counts * (variances + (means - mean) ** 2)).sum(axis=0) / total
         return float(total), mean.astype(x.dtype), var.astype(x.dtype)
 
-    def _gradients(self, dout: np.ndarray, cache: Any, need_dx: bool) -> Any:
-        """Return dx and the gradients of scale and shift."""
+    def _gradients(
+        self, dout: np.ndarray, cache: Any, need_dx: bool, skipped: Sequence[str] = ()
+    ) -> Any:
+        """Return dx and the gradients of scale and shift, for dx needs the sums of both."""
         x, gamma, mean, var, eps, count, own = cache
         C = len(gamma)
         dx, dgamma, dbeta = dout.copy(), np.zeros_like(gamma), np.zeros_like(gamma)

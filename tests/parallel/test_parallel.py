@@ -99,6 +99,26 @@ def test_every_rule_makes_the_steps_of_one_process(rule, size):
         assert_same_run(found, expected)
 
 
+def speedrun():
+    """Return a small network of the kind of the speed-run's: frozen filters and scales, GELU."""
+    return ConvNet(
+        "whiten2-conv6p-conv6-fc3/9",
+        input_dim=(2, 6, 6),
+        normalization="batchnorm",
+        activation="gelu",
+        learn_scale=False,
+        dtype=float,
+        rng=np.random.default_rng(1),
+    )
+
+
+def resnet():
+    """Return a small network with a residual block and leaky relus."""
+    description = {"normalization": "batchnorm", "activation": "leaky_relu"}
+    source = {"dtype": float, "rng": np.random.default_rng(1)}
+    return ConvNet("res(conv4-conv4)-gavg-fc3", input_dim=(2, 6, 6), **description, **source)
+
+
 CASES = {
     "clipping": {"clip_norm": 0.1},
     "weight decay": {"weight_decay": 0.1},
@@ -114,6 +134,8 @@ CASES = {
     },
     "convnet": {"make": convnet},
     "convnet with batch norm": {"make": lambda: convnet(normalization="batchnorm")},
+    "the speed-run's network": {"make": speedrun},
+    "residual blocks": {"make": resnet},
     "convnet with group norm and dropout": {
         "make": lambda: convnet(normalization="groupnorm", num_groups=2, dropout_keep_ratio=0.7)
     },

@@ -34,6 +34,7 @@ __all__ = [
     "has_glyphs",
     "is_short",
     "load_data",
+    "may_show_data",
     "progress",
     "reach",
     "seconds",
@@ -171,12 +172,20 @@ def has_glyphs() -> bool:
     return not _takes_cifar10()
 
 
+def may_show_data() -> bool:
+    """Tell whether pictures of the data of `load_data` may be shown.
+
+    Those of CIFAR-10 may not be passed on, so where the outputs are stored, as
+    ``python notebooks/run.py --in-place`` says by the environment variable ``CS231N_STORED``, the
+    built-in glyphs are shown in their place.
+    """
+    return has_glyphs() or not os.environ.get("CS231N_STORED")
+
+
 def showable_data(num_training: int = 2000, num_validation: int = 500) -> dict[str, np.ndarray]:
     """Load data whose images may be shown: as `load_data`, but glyphs for a stored notebook.
 
-    Pictures of CIFAR-10 may not be passed on.  ``python notebooks/run.py --in-place`` says by the
-    environment variable ``CS231N_STORED`` that the outputs will be; whoever runs the notebook on
-    CIFAR-10 sees that.
+    Whoever runs a notebook on CIFAR-10 sees that; see `may_show_data`.
 
     Parameters
     ----------
@@ -188,7 +197,7 @@ def showable_data(num_training: int = 2000, num_validation: int = 500) -> dict[s
     data : Dataset
         With its ``class_names`` and ``normalization``.
     """
-    if _takes_cifar10() and not os.environ.get("CS231N_STORED"):
+    if _takes_cifar10() and may_show_data():
         return load_data(num_training, num_validation)
     print("the built-in glyphs (not CIFAR-10), whose pictures may be passed on")
     return data_utils.get_builtin_data(num_training, num_validation, 100)

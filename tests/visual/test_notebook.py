@@ -155,10 +155,12 @@ def test_a_stored_notebook_shows_glyphs_where_others_see_cifar10(monkeypatch, ca
     monkeypatch.setattr(notebook, "_takes_cifar10", lambda: True)
     monkeypatch.setattr(notebook, "load_data", lambda *sizes: ("CIFAR-10", *sizes))
     assert not notebook.has_glyphs()
+    assert notebook.may_show_data()
     assert notebook.showable_data(30, 20) == ("CIFAR-10", 30, 20)
     monkeypatch.setenv("CS231N_STORED", "1")
     data = notebook.showable_data(30, 20)
     assert data.class_names == notebook.data_utils.BUILTIN_CLASSES
     assert (len(data["X_train"]), len(data["X_val"])) == (30, 20)
     assert "glyphs (not CIFAR-10)" in capsys.readouterr().out
+    assert not notebook.may_show_data()
     assert not notebook.has_glyphs()  # the training itself is that on CIFAR-10

@@ -111,7 +111,27 @@ def test_glyphs_are_not_mirrored(stored):
                 assert node in allowed
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "FlipAndShift":
                 (flip,) = (word.value for word in node.keywords if word.arg == "flip")
-                assert ast.unparse(flip) == "not notebook.has_glyphs()"
+                assert ast.unparse(flip) in ("not notebook.has_glyphs()", "False")
+
+
+def test_pictures_without_ticks_have_no_frames(stored):
+    for cell in code_cells(stored):
+        for node in ast.walk(program(cell)):
+            words = {word.arg: ast.unparse(word.value) for word in getattr(node, "keywords", [])}
+            if words.get("xticks") == "[]":
+                assert words.get("frame_on") == "False", ast.unparse(node)
+
+
+def test_saliency_maps_and_fooling_images_stand_beside_images_that_may_be_shown():
+    notebook = json.loads((FOLDER / "NetworkVisualization.ipynb").read_text(encoding="utf-8"))
+    shows = ["".join(cell["source"]) for cell in code_cells(notebook)]
+    shows = [text for text in shows if "chosen" in text]
+    assert len(shows) == 3  # maps, fooling image, maps of the hardened network
+    assert all("pixels(" in text and "X_shown[chosen" in text for text in shows)
+    assert not any("X_test[chosen" in text for text in shows)
+    assert "the built-in glyphs (not CIFAR-10), whose pictures may be passed on" in printed(
+        notebook
+    )
 
 
 def condition(node):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -185,30 +185,30 @@ def max_pool_backward_fast(dout: Array, cache: FastMaxPoolCache) -> Array:
 
     dout (N, C, OH, OW) -> dx (N, C, H, W)
     """
-    x, window, argmax = cache.x, Window.for_pool(cache.pool_param), cache.argmax
+    x, window, places = cache.x, Window.for_pool(cache.pool_param), cache.argmax
     N, C, H, W = x.shape
-    if argmax is None or not _are_places(argmax, dout, window, W):
-        _, argmax = _max_pool(x, window)
     (dout,) = _contiguous(x.dtype, dout)
     dx, shape = workspace.empty(x.shape, x.dtype), (N * C, *dout.shape[2:])
-    douts, places, planes = dout.reshape(shape), argmax.reshape(shape), dx.reshape(N * C, H, W)
-    kernels_for(douts, dx).max_pool_backward(douts, places, planes, window)
+    douts, planes = dout.reshape(shape), dx.reshape(N * C, H, W)
+    unpool = kernels_for(douts, dx).max_pool_backward
+    # A kernel refuses places that are outside of their windows, for anybody may have written them.
+    if not _may_be_places(places, dout, window) or not unpool(
+        douts, places.reshape(shape), planes, window
+    ):
+        _, places = _max_pool(x, window)
+        unpool(douts, places.reshape(shape), planes, window)
     return dx
 
 
-def _are_places(argmax: Any, dout: Array, window: Window, W: int) -> bool:
-    """Tell whether an array that a cache carries can be the places of the largest pixels."""
-    dtype = _place_dtype(window)
-    if type(argmax) is not np.ndarray or argmax.dtype != dtype or argmax.shape != dout.shape:
-        return False
-    if not (argmax.size and argmax.flags.c_contiguous and argmax.flags.aligned):
-        return False
-    if dtype is _BYTE:
-        return bool(np.maximum.reduce(argmax.reshape(-1)) < 4)
-    places = argmax.reshape(-1).view(np.uintc)  # what is below zero is large without its sign
-    columns = places - places // W * W  # a remainder takes NumPy ten times as long
-    inside = np.maximum.reduce(places) < window.HH * W
-    return bool(inside and np.maximum.reduce(columns) < window.WW)
+def _may_be_places(found: Any, dout: Array, window: Window) -> TypeGuard[Array]:
+    """Tell whether what a cache carries has the form of the places of the largest pixels."""
+    return (
+        type(found) is np.ndarray
+        and found.dtype == _place_dtype(window)
+        and found.shape == dout.shape
+        and found.flags.c_contiguous
+        and found.flags.aligned
+    )
 
 
 class FastAffineCache(AffineCache):

@@ -18,6 +18,7 @@ OH, OW height and width of an output map
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import operator
 import os
@@ -201,12 +202,18 @@ def labels(where: str, y: Any, N: int, C: int) -> np.ndarray:
         raise ValueError(f"{where}: y has shape {y.shape}; expected ({N},), a label for each row")
     # A label below zero is a large number without its sign, so that one pass sees both ends; it
     # is reduced directly, for the method max takes twice as long to begin with.
-    if N and np.maximum.reduce(y.view(y.dtype.str.replace("i", "u"))) >= C:
+    if N and np.maximum.reduce(y if y.dtype.kind == "u" else y.view(_unsigned(y.dtype))) >= C:
         raise ValueError(
             f"{where}: y has labels from {y.min()} to {y.max()};"
             f" expected 0 to {C - 1}, for there are {C} classes"
         )
     return y
+
+
+@functools.cache
+def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of the same integers without their sign."""
+    return np.dtype(dtype.str.replace("i", "u"))
 
 
 def exact_shape(where: str, name: str, array: np.ndarray, expected: tuple[int, ...]) -> None:

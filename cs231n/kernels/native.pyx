@@ -241,23 +241,57 @@ def max_pool_forward(const floating[:, :, ::1] x, floating[:, :, ::1] out, argma
             kernels.max_pool_forward(&s, &x[0, 0, 0], &out[0, 0, 0], &offset[0, 0, 0], threads)
 
 
+cdef bint _are_numbers_of_four(const unsigned char[:, :, ::1] place) noexcept nogil:
+    """Tell whether the places are those of windows of 2x2."""
+    cdef const unsigned char *first = &place[0, 0, 0]
+    cdef unsigned char bits = 0
+    cdef Py_ssize_t i
+    for i in range(place.shape[0] * place.shape[1] * place.shape[2]):
+        bits |= first[i]
+    return bits < 4
+
+
+cdef bint _are_in_windows(const window_shape *s, const int[:, :, ::1] offset) noexcept nogil:
+    """Tell whether the offsets are those of pixels of a window."""
+    cdef const int *first = &offset[0, 0, 0]
+    # Without its sign an offset below zero is a large one.
+    cdef unsigned int end = s.HH * s.W, W = s.W, WW = s.WW, at
+    cdef Py_ssize_t i
+    for i in range(offset.shape[0] * offset.shape[1] * offset.shape[2]):
+        at = first[i]
+        if at >= end or at % W >= WW:
+            return False
+    return True
+
+
 def max_pool_backward(const floating[:, :, ::1] dout, argmax, floating[:, :, ::1] dx, window):
-    """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax."""
+    """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax.
+
+    Return whether each place is one of its window; if not, nothing is written.
+    """
     cdef window_shape s = _plane_shape(dx, dout, window)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef const unsigned char[:, :, ::1] place
     cdef const int[:, :, ::1] offset
+    cdef bint right
     if argmax.itemsize == 1:
         place = argmax
         _require(_of_four(&s) and _same(place.shape, dout.shape, 3))
         with nogil:
-            kernels.max_pool2_backward(&s, &dout[0, 0, 0], &place[0, 0, 0], &dx[0, 0, 0], threads)
+            right = _are_numbers_of_four(place)
+            if right:
+                kernels.max_pool2_backward(&s, &dout[0, 0, 0], &place[0, 0, 0], &dx[0, 0, 0],
+                                           threads)
     else:
         offset = argmax
         _require(_same(offset.shape, dout.shape, 3))
         with nogil:
-            kernels.max_pool_backward(&s, &dout[0, 0, 0], &offset[0, 0, 0], &dx[0, 0, 0], threads)
+            right = _are_in_windows(&s, offset)
+            if right:
+                kernels.max_pool_backward(&s, &dout[0, 0, 0], &offset[0, 0, 0], &dx[0, 0, 0],
+                                          threads)
+    return right
 
 
 def add_scaled(floating[::1] y, double a, const floating[::1] x):

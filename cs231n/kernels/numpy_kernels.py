@@ -157,11 +157,18 @@ def max_pool_forward(x: np.ndarray, out: np.ndarray, argmax: np.ndarray, window:
         argmax[larger] = offset
 
 
-def max_pool_backward(dout: np.ndarray, argmax: np.ndarray, dx: np.ndarray, window: Window) -> None:
-    """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax."""
+def max_pool_backward(dout: np.ndarray, argmax: np.ndarray, dx: np.ndarray, window: Window) -> bool:
+    """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax.
+
+    Return whether each place is one of its window; if not, dx holds nothing of use.
+    """
     dx[...] = 0
+    known = np.zeros(argmax.shape, bool)
     for offset, rows, columns in _places(dx, argmax, window):
-        dx[:, rows, columns] += np.where(argmax == offset, dout, 0)
+        here = argmax == offset
+        known |= here
+        dx[:, rows, columns] += np.where(here, dout, 0)
+    return bool(known.all())
 
 
 def _places(

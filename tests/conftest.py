@@ -1,6 +1,7 @@
 """What all tests share: the generator, the kernels in turn, the real CIFAR-10, the tolerances."""
 
 import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -32,6 +33,12 @@ def assert_close(found, expected, looser=1.0, scale=None):
     if scale is None:
         scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True)
+
+
+def pytest_collection_finish():
+    """Spare the collector of garbage the tests themselves: it would go through all at each run."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val):

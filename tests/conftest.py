@@ -1,5 +1,6 @@
 """What all tests share: the generator, the kernels in turn, the real CIFAR-10, the tolerances."""
 
+import collections
 import functools
 import gc
 import os
@@ -33,6 +34,18 @@ def assert_close(found, expected, looser=1.0, scale=None):
     if scale is None:
         scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale, equal_nan=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the long ones are left out
+def pytest_collection_modifyitems(items):
+    """Mark as long what a test of many cases leaves to `make test-long`."""
+    seen = collections.Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            if seen[item.function] % sampled.args[0]:
+                item.add_marker("long")
+            seen[item.function] += 1
 
 
 def pytest_collection_finish():

@@ -310,6 +310,7 @@ def test_editors_see_what_a_module_offers(module):
     assert set(home.__all__) <= set(dir(home)) & set(vars(home))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 def test_type_checkers_see_what_a_module_offers(tmp_path):
     """A call without arguments is an error for a function with types, none for what is unknown."""

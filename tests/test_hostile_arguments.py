@@ -225,6 +225,7 @@ def test_the_example_itself_is_accepted(name):
     call(FUNCTIONS[name], EXAMPLES[name]())
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", CASES)
 def test_wrong_arguments_are_refused_or_answered(name):
     failures = []

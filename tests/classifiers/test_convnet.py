@@ -33,6 +33,7 @@ def small(architecture, normalization=None, **arguments):
     return ConvNet(architecture, normalization=normalization, **arguments)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("normalization", NORMS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_gradients(architecture, normalization, backend_name, rng):

@@ -56,6 +56,7 @@ def batch(N=3):
     return rng.standard_normal((N, 2, 7, 7)), rng.integers(5, size=N)
 
 
+@pytest.mark.sampled(5)
 @nets
 def test_gradients_are_numerical_ones_and_frozen_parameters_have_none(name, backend_name, rng):
     model = net(name)
@@ -133,6 +134,7 @@ def test_pytorch_agrees(name):
     copy_to_torch(copied, twin)
 
 
+@pytest.mark.sampled(5)
 @nets
 def test_training_goes_on_bit_for_bit(name, tmp_path):
     X, y = batch(12)

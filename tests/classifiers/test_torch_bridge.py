@@ -153,6 +153,7 @@ def test_weights_come_back_as_they_were(build, rng):
     np.testing.assert_array_equal(other.loss(X), model.loss(X))
 
 
+@pytest.mark.long
 def test_what_pytorch_trained_gives_its_scores_here(rng):
     (X, y), model = images(rng, N=30), EveryLayer()
     net = to_torch(model).train()

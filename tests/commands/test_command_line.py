@@ -78,6 +78,7 @@ def test_closed_streams_do_not_stop_training(closed, tmp_path):
     assert (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.long
 @POSIX
 def test_with_standard_error_closed_a_mistake_is_told_on_standard_output(tmp_path):
     status, out, _ = in_shell(tmp_path, f"$CS231N {' '.join(TINY)} --reg -1 2>&-")
@@ -107,6 +108,7 @@ class Bare:
         self.text += text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [None, Bare()])
 def test_odd_streams_in_the_same_process(stream, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stream)

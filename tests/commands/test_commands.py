@@ -230,6 +230,7 @@ def test_the_options_of_training_reach_the_solver(tmp_path, monkeypatch):
     assert (model.label_smoothing, model.dropout_param["p"], model.reg) == (0.1, 0.8, 0)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("arguments", "build"), MODELS.values(), ids=MODELS)
 def test_every_model_can_be_trained_and_loaded(arguments, build, tmp_path, capsys):
     folder = tmp_path / "run"
@@ -463,6 +464,7 @@ def spoil(monkeypatch, name, way, **passes):
     monkeypatch.setitem(table, name, table[name]._replace(**{way: spoiled}))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("name", "way", "layer"),
     [

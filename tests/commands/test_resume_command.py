@@ -55,6 +55,7 @@ def killed(parent, line, *more):
     return parent / "run"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_run_goes_on_bit_for_bit(whole, tmp_path):
     folder = killed(tmp_path, "(Iteration 14 ", "--checkpoint-every", "4")

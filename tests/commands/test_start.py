@@ -60,6 +60,7 @@ def last_layer(folder):
     return set(load_model(folder).last_weights())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_classes_keep_all_weights(work, model, capsys):
     words = ["train", "--from", str(work / model), "--data", str(work / "pets"), *SMALL]
@@ -74,6 +75,7 @@ def test_the_same_classes_keep_all_weights(work, model, capsys):
     assert new.form() == old.form()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("model", MODELS)
 def test_other_classes_get_a_new_last_layer(work, model, capsys):
     words = ["train", "--from", str(work / model), "--data", str(work / "birds"), *SMALL]
@@ -113,6 +115,7 @@ def test_names_of_classes_and_their_number_tell_whether_they_are_the_same(work):
     assert not np.allclose(after["W2"], before["W2"], rtol=0.1)
 
 
+@pytest.mark.long
 def test_the_run_goes_on_without_the_other_and_can_be_made_again(work):
     shutil.copytree(work / "convnet", "base")
     words = ["train", "--from", "base", "--data", str(work / "birds"), "--batch-size", "8"]
@@ -129,6 +132,7 @@ def test_the_run_goes_on_without_the_other_and_can_be_made_again(work):
     assert load_model("run").reg == 0.5
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_there_again(work, monkeypatch):
     words = ["--from", str(work / "two-layer"), "--data", str(work / "birds"), "--batch-size", "8"]
     assert main(["train", *words, "--output", "whole"]) == 0

@@ -20,6 +20,7 @@ from cs231n.files import npz, regular, storage
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", attack.ATTACKS)
 def test_nothing_gets_through(name):
     figures = attack.run(name, seconds=1.5)

@@ -194,6 +194,7 @@ JOBS = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_eight_python_threads_at_once_agree_with_one(name, dtype, backend_name):
@@ -252,6 +253,7 @@ def test_omp_num_threads_is_respected(setting, expected):
     assert run(ASK, OMP_NUM_THREADS=setting) == [expected]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("setting", ["0", "", "many", "-1", "²", "\u0663", "0" * 99])
 def test_a_senseless_omp_num_threads_counts_as_none(setting):
     assert run(ASK, OMP_NUM_THREADS=setting) == run(ASK)

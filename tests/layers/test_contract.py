@@ -240,6 +240,7 @@ def test_dropout_takes_the_cache_of_a_learner_in_test_mode(rng):
     assert dx.dtype == np.float32
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_layout_in_memory_does_not_matter(layer, layout, dtype, rng):

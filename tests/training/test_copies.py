@@ -34,6 +34,7 @@ def solver_of(make=network, **given):
     return Solver(make(), images(), **{**settings, "augment": FlipAndShift(pad=1), **given})
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("own", [False, True])

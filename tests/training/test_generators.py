@@ -120,6 +120,7 @@ AUGMENTATIONS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("make", AUGMENTATIONS.values(), ids=AUGMENTATIONS)
 def test_draws_of_an_augmentation_go_on(make, tmp_path):
     def arguments():
@@ -214,6 +215,7 @@ STATES = [
 ]
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(("kind", "place", "value"), STATES, ids=lambda item: str(item)[:30])
 def test_a_state_that_no_generator_has_been_in_is_refused(kind, place, value, tmp_path):
     known = "PCG64" if kind == "global" else kind

@@ -127,6 +127,7 @@ def test_a_rule_of_ones_own_that_is_interrupted_has_stepped_no_parameter(tmp_pat
             assert gone_on(tmp_path / "run", update_rule=rule) == expected
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("interrupted_in", ["step", "check", "augment"])
 @pytest.mark.parametrize("step", [1, 2, 5, 7, 8, 14, 18])
 def test_an_interrupt_that_a_function_raises_goes_on_bit_for_bit(step, interrupted_in, tmp_path):

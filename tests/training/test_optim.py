@@ -188,6 +188,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.sampled(5)
 @rules
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("which", ["w", "dw", "state", "all"])

@@ -119,6 +119,7 @@ def test_conv_net_begins_an_epoch(cifar10_dir, capsys):
     assert_agrees(capsys.readouterr().out, log, loss=ONE_UNIT, accuracy=1e-9)
 
 
+@pytest.mark.long
 def test_deep_nets_with_and_without_batchnorm(overfit_data, capsys):
     np.random.seed(231)
     nets = {
@@ -141,6 +142,7 @@ def test_deep_nets_with_and_without_batchnorm(overfit_data, capsys):
         assert_agrees(capsys.readouterr().out, LOGS[name], loss=1e-3, accuracy=3e-2)
 
 
+@pytest.mark.sampled(5)
 def test_dropout(overfit_data, capsys):
     np.random.seed(231)
     for name, keep in (("dropout_off", 1), ("dropout_on", 0.25)):

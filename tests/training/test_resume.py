@@ -82,6 +82,7 @@ def assert_goes_on(make, arguments, folder, steps=(7, 4), again=lambda given: {}
     assert len(set(expected["loss_history"])) == len(expected["loss_history"])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("replace", [True, False])
 @pytest.mark.parametrize("rule", optim.RULES)
 def test_every_rule_goes_on_bit_for_bit(rule, replace, tmp_path):
@@ -114,11 +115,13 @@ NETWORKS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_every_network_goes_on_bit_for_bit(make, tmp_path):
     assert_goes_on(make, lambda: {"update_rule": "adam"}, tmp_path)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("every", [1, 2, 5, None])
 @pytest.mark.parametrize("steps", [(1,), (2,), (6,), (7, 1), (24, 2)])
 def test_after_any_number_of_steps(every, steps, tmp_path):
@@ -595,6 +598,7 @@ TAMPERED = [
 ]
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(("place", "value"), TAMPERED, ids=lambda item: str(item)[:40])
 def test_a_tampered_state_is_refused_and_changes_nothing(place, value, tmp_path):
     path = stopped(tmp_path, rng=np.random.default_rng(2))

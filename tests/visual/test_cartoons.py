@@ -29,6 +29,7 @@ def pictures():
     return module
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["kitten", "puppy"])
 def test_pictures_are_what_the_script_draws(pictures, name, place):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -148,10 +149,10 @@ def run(words: list[str], threads: int, **changes: str) -> list[dict[str, float]
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(threads)
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not lines:
+    found = re.findall(r"\{[^{}]*\}", done.stdout)  # lines of two ranks may run into each other
+    if done.returncode or not found:
         raise SystemExit(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
-    return [json.loads(line) for line in lines]
+    return [json.loads(text) for text in found]
 
 
 def ways(steps: int) -> dict[str, Callable[[], dict[str, float]]]:

@@ -18,6 +18,7 @@ from cs231n.parallel.ranks import Ranks
 __all__ = ["Share", "SharedStage", "shared"]
 
 Announce = Callable[[str, np.ndarray], None]
+_BLOCK = 1 << 18  # bytes, of which a few fit into the cache of a processor
 
 
 class Share(NamedTuple):
@@ -140,17 +141,20 @@ class _SharedBatchNorm(SharedStage):
             factor = gamma / (std * count * weight)
             slope = -factor * dgammas / std
             shift = -factor * dbetas - slope * mean
-            dx = _plus_line(dx, x, slope.astype(x.dtype), shift.astype(x.dtype))
+            _add_line(dx, x, slope.astype(x.dtype), shift.astype(x.dtype))
         return dx, (dgamma, dbeta)
 
 
-def _plus_line(dx: np.ndarray, x: np.ndarray, slope: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return dx with ``slope * x + shift`` added, channel by channel."""
+def _add_line(dx: np.ndarray, x: np.ndarray, slope: np.ndarray, shift: np.ndarray) -> None:
+    """Add ``slope * x + shift`` to dx, channel by channel, in blocks that stay in a cache."""
     form = (-1,) + (1,) * (x.ndim - 2)
-    line = x * slope.reshape(form)
-    line += shift.reshape(form)
-    line += dx
-    return line
+    slope, shift = slope.reshape(form), shift.reshape(form)
+    count = max(_BLOCK * len(x) // max(x.nbytes, 1), 1)
+    for start in range(0, len(x), count):
+        some = slice(start, start + count)
+        line = x[some] * slope
+        line += shift
+        dx[some] += line
 
 
 def shared(

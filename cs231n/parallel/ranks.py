@@ -8,6 +8,7 @@ Nobody waits without looking out for such a message, so that an error on one ran
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import pickle
 import time
@@ -23,6 +24,8 @@ __all__ = ["RankError", "Ranks"]
 
 _METHODS = ("Get_rank", "Get_size", "Dup", "Iallgather", "Ialltoall", "Ibcast", "isend", "iprobe")
 _PATIENCE = 60  # seconds that the first rank has to write results before others end the job
+_LOOKS = 200  # for a message, about half a millisecond, before a rank that waits sleeps in between
+_NAP = 5e-5  # seconds: short beside a step, long enough to leave the processor to who computes
 
 
 class RankError(ConnectionError):
@@ -150,9 +153,11 @@ class Ranks:
 
     def wait(self, request: Any) -> None:
         """Wait for a request, or raise a `RankError` once another rank has failed."""
-        while not request.Test():
+        for look in itertools.count():
+            if request.Test():
+                return
             self._look_out()
-            time.sleep(0)  # where ranks are more than processors, another one may go on
+            time.sleep(_NAP if look >= _LOOKS else 0)
 
     def _look_out(self) -> None:
         """Raise a RankError where another rank says that it has failed."""
@@ -219,10 +224,14 @@ class Ranks:
 
     def neighbours(self) -> tuple[int, int]:
         """Return how many ranks there are on this machine, and processors that they may run on."""
-        name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-        mine = name, sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        here = [processors for node, processors in self.gather_objects(mine) if node == name]
+        mine = self._place()
+        here = [processors for name, processors in self.gather_objects(mine) if name == mine[0]]
         return len(here), len(set().union(*here)) or os.cpu_count() or 1
+
+    def _place(self) -> tuple[str, list[int]]:
+        """Return the name of this machine, and the processors that this process may run on."""
+        name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+        return name, sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _abort(communicator: Any, rank: int) -> None:

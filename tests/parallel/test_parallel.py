@@ -1,5 +1,7 @@
 """Training over ranks that are threads: equal to one process, whatever the rule and the shares."""
 
+import threading
+
 import numpy as np
 import pytest
 from conftest import assert_close
@@ -86,12 +88,19 @@ def assert_same_run(found, expected, tolerance=1e-9):
         assert_close(found.model.params[name], w, looser=tolerance / 1e-11, scale=1)
 
 
+EVERYTHING = {"clip_norm": 0.05, "weight_decay": 0.1, "schedule": cosine}
+
+
 @pytest.mark.sampled(7)
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("size", "others"),
+    [(2, EVERYTHING), (3, {}), (3, EVERYTHING), (4, EVERYTHING)],
+    ids=["2 with everything", "3 alone", "3 with everything", "4 with everything"],
+)
 @pytest.mark.parametrize("rule", sorted(optim.RULES))
-def test_every_rule_makes_the_steps_of_one_process(rule, size):
+def test_every_rule_makes_the_steps_of_one_process(rule, size, others):
     """A hundred steps; a batch of ten has uneven shares on three and four ranks."""
-    changes = {"update_rule": rule, "optim_config": {"learning_rate": 1e-3}}
+    changes = {"update_rule": rule, "optim_config": {"learning_rate": 1e-3}, **others}
     changes["data"] = make_data(N=500)
     expected = trained(None, **changes)
     assert len(expected.loss_history) == 100
@@ -164,22 +173,44 @@ def test_every_option_makes_the_steps_of_one_process(case, size):
     for found in run_ranks(size, run):
         if isinstance(found, BaseException):
             raise found
-        assert_same_run(found, expected)
+        assert_same_run(found, expected, tolerance=1e-10)
         for mine, theirs in zip(found.model.bn_params, expected.model.bn_params):
             for name in ("running_mean", "running_var"):
                 if name in theirs:
                     assert_close(mine[name], theirs[name])
 
 
-def test_statistics_per_rank_differ_from_those_of_all():
+def test_statistics_per_rank_are_those_of_its_share():
     def make():
         return plain(normalization="batchnorm")
 
-    expected = trained(None, make)
     first, second = trained(2, make, sync_statistics=False)
-    assert abs(first.loss_history[0] / expected.loss_history[0] - 1) > 1e-6
+    alone = solver(None, make)
+    X, y, _ = alone._minibatch()
+    halves = [alone.model.loss(X[rows], y[rows])[0] for rows in (slice(5), slice(5, 10))]
+    np.testing.assert_allclose(first.loss_history[0], np.mean(halves), rtol=1e-12)
+    assert abs(first.loss_history[0] / make().loss(X, y)[0] - 1) > 1e-6
     assert first.loss_history == second.loss_history
     assert first.val_acc_history == second.val_acc_history
+
+
+def test_ranks_share_the_processors_of_their_machine(monkeypatch):
+    monkeypatch.setattr(threads, "_is_chosen", False)
+    monkeypatch.setattr(Ranks, "neighbours", lambda self: (2, 6))
+    trained(2, num_epochs=1)
+    assert threads.get_num_threads() == 3
+    monkeypatch.setattr(threads, "_is_chosen", True)
+    threads.share_processors(1, 6)
+    assert threads.get_num_threads() == 3
+
+
+def test_ranks_of_other_machines_are_no_neighbours(monkeypatch):
+    def place(self):
+        return ("one", [0, 1]) if self.rank < 2 else ("other", [self.rank])
+
+    monkeypatch.setattr(Ranks, "_place", place)
+    found = run_ranks(5, lambda communicator: Ranks(communicator).neighbours())
+    assert found == [(2, 2), (2, 2), (3, 3), (3, 3), (3, 3)]
 
 
 def test_a_model_of_the_users_is_averaged_too():
@@ -225,21 +256,25 @@ def test_sums_are_in_the_order_of_the_ranks():
 
 
 def test_gradients_leave_while_the_backward_pass_goes_on(monkeypatch):
-    seen = []
-    original = FullyConnectedNet.backward
+    ended, sent = set(), []
+    original, send = FullyConnectedNet.backward, Buckets._send
 
     def backward(self, dscores, caches, need_dx=False):
         result = original(self, dscores, caches, need_dx)
-        seen.append(True)
+        ended.add(threading.get_ident())
         return result
 
+    def sending(self):
+        sent.append((threading.get_ident(), threading.get_ident() in ended))
+        send(self)
+
     monkeypatch.setattr(FullyConnectedNet, "backward", backward)
-    sent = []
-    send = Buckets._send
-    monkeypatch.setattr(Buckets, "_send", lambda self: (sent.append(len(seen)), send(self)))
+    monkeypatch.setattr(Buckets, "_send", sending)
     monkeypatch.setattr(Buckets.__init__, "__defaults__", (200,))
     trained(2, num_epochs=1, batch_size=50)
-    assert sent.count(0) == 2  # the first bucket of each rank leaves before its backward pass ends
+    before = [rank for rank, is_after in sent if not is_after]
+    assert len(ended) == 2
+    assert set(before) == ended
 
 
 def test_a_checkpoint_goes_on_with_any_number_of_ranks(tmp_path):

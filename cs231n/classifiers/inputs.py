@@ -13,6 +13,8 @@ from cs231n.data.normalization import Normalization
 
 __all__ = ["Inputs", "arranged"]
 
+_ROUNDING = 1e-4  # of white: that far beyond black a pixel may be rounded
+
 
 class Inputs(NamedTuple):
     """What `predict` has to know of the data that a network was trained on.
@@ -69,8 +71,9 @@ class Inputs(NamedTuple):
         low, high = float(images.min()), float(images.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"{where}: images has pixels that are not finite; expected numbers")
-        too_dark = white == 255 and 0 < high <= 1
-        if low < (0 if white == 255 else -1) or too_dark or (white == 1 and high > 2):
+        slack = _ROUNDING * white  # of images that a normalisation was undone of
+        too_dark = white == 255 and slack < high <= 1
+        if low < (-slack if white == 255 else -1) or too_dark or (white == 1 and high > 2):
             raise ValueError(
                 f"{where}: images has floats from {low:g} to {high:g}; expected pixels from 0 to"
                 f" {white:g}, as before normalisation, or normalized=True for images of a data set"

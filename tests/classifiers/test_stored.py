@@ -115,6 +115,18 @@ def test_large_scores_give_probabilities():
     np.testing.assert_array_equal(model.predict_proba(np.zeros((1, 4))), [[1, 0]])
 
 
+def test_pictures_that_a_normalisation_was_undone_of_are_taken(data):
+    model = ThreeLayerConvNet(SHAPE, 2, 3, 4, 3)
+    model.remember(data)
+    pictures = data.normalization.undo(data["X_train"])
+    pictures[0, 0, 0, 0] = -3.8e-6  # black, as float32 rounds it
+    expected = model.predict_proba(data["X_train"], normalized=True)
+    np.testing.assert_allclose(model.predict_proba(pictures), expected, rtol=1e-3, atol=1e-5)
+    dark = np.zeros((1, *SHAPE), np.float32)
+    dark[0, 0, 0, 0] = 1e-5
+    assert model.predict(dark).shape == (1,)
+
+
 WRONG = {
     "normalised already": (lambda X: X - 128.0, r"floats from -\d+ to \d+; .*normalized=True"),
     "scaled to one": (lambda X: X / 255.0, r"floats from .* to .*; expected pixels from 0 to 255"),

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -24,7 +24,17 @@ from cs231n.kernels import fast_optim, threads, workspace
 from cs231n.parallel.gradients import whole_loss
 from cs231n.parallel.ranks import Ranks
 from cs231n.schedules import Schedule
-from cs231n.training import arguments, checkpoint, generators, inputs, progress_bar
+from cs231n.training import (
+    arguments,
+    averages,
+    checkpoint,
+    generators,
+    inputs,
+    progress_bar,
+)
+from cs231n.training import (
+    groups as parameter_groups,
+)
 from cs231n.training.arguments import SPLITS
 from cs231n.training.callback import Callbacks
 from cs231n.training.signals import Signals
@@ -134,6 +144,20 @@ class Solver:
         some of the methods ``on_train_begin``, ``on_step_end``, ``on_epoch_end`` and
         ``on_train_end``, each of which gets the Solver.  An error in one is told with its name, and
         training goes on without it.  Of several ranks the first one calls them.
+    groups : mapping of str to mapping, optional
+        What is different for some parameters, by their names or patterns such as 'beta*' (of
+        several that fit, later ones add to earlier ones): 'rate', a factor on the learning rate;
+        'weight_decay', in place of the Solver's, for biases, scales and shifts, too; 'until', the
+        part of the training after which they stay as they are.
+    average : {None, 'ema', 'lookahead'}
+        Average of the parameters, which is tested in place of them and ends in the model; see
+        `cs231n.training.averages.Averaging`.
+    average_config : dict, optional
+        'decay', share of the average that is kept at each step, default 0.999 for 'ema' and 0.95
+        for 'lookahead', which also has 'every', default 5, and 'power', default 3.
+    keep : {'best', 'last'}
+        Whether the model gets the parameters with the best validation accuracy in the end, or the
+        last ones; of both the average, where there is one.
     communicator : mpi4py.MPI.Comm, optional
         Train on all its processes (ranks) together: each takes its share of every minibatch, and
         the first one prints and writes.  All must be given the same.
@@ -237,6 +261,10 @@ class Solver:
         callbacks: Sequence[Any] = (),
         communicator: Any = None,
         sync_statistics: bool = True,
+        groups: Mapping[str, Mapping[str, float]] | None = None,
+        average: str | None = None,
+        average_config: Mapping[str, float] | None = None,
+        keep: str = "best",
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
@@ -274,6 +302,13 @@ class Solver:
         self.checkpoint_every = inputs.count_or_none("checkpoint_every", checkpoint_every)
         self.on_divergence = checks.choice("Solver", "on_divergence", on_divergence, _DIVERGENCE)
         self._callbacks = Callbacks(callbacks, self._tell)
+        self.groups = parameter_groups.checked({} if groups is None else groups, model.params)
+        self._groups = parameter_groups.of_parameters(self.groups, model.params)
+        self.average = average
+        config = {} if average_config is None else average_config
+        self.average_config = dict(checks.mapping("Solver", "average_config", config))
+        self._averaging = averages.Averaging.checked(average, self.average_config)
+        self.keep = checks.choice("Solver", "keep", keep, ("best", "last"))
         self._check_rate()
         self._ranks = None if communicator is None else Ranks.of(communicator)
         self._sharing: Ranks | None = None  # during `train`, if there are several
@@ -285,10 +320,10 @@ class Solver:
         self._reset()
 
     def _check_rate(self) -> None:
-        """See to it that there is a learning rate where schedule and weight decay multiply it."""
+        """See to it that there is a learning rate where other arguments multiply it."""
         if self.schedule is not None:
             inputs.schedule_factor(self.schedule, 0.0)  # a wrong one fails here
-        elif not self.weight_decay:
+        elif not self.weight_decay and not self.groups:
             return
         if isinstance(self._rule, str):
             self.optim_config.setdefault(
@@ -297,12 +332,16 @@ class Solver:
         if "learning_rate" not in self.optim_config:
             raise ValueError(
                 f"Solver: optim_config has {sorted(self.optim_config)}; expected 'learning_rate',"
-                f" which schedule and weight_decay multiply"
+                f" which schedule, weight_decay and groups multiply"
             )
 
     def _reset(self) -> None:
         """Start the books: histories, best parameters and the state of the update rule."""
         configs = {name: copy.deepcopy(self.optim_config) for name in self.model.params}
+        for name, group in self._groups.items():
+            if group.rate != 1:
+                rate = checks.number("Solver", "learning_rate", configs[name]["learning_rate"])
+                configs[name]["learning_rate"] = rate * group.rate
         self.state = RunState(configs)
         self._owned: dict[str, np.ndarray] = {}
         self._fingerprints: dict[str, str] = {}  # of the data, for checkpoints
@@ -504,7 +543,7 @@ class Solver:
         return math.ceil(N / self.batch_size)
 
     def train(self) -> None:
-        """Train the model for `num_epochs` epochs and leave the best parameters in it.
+        """Train the model for `num_epochs` epochs and leave the parameters to `keep` in it.
 
         The printed lines go to standard output, a progress bar to standard error.
 
@@ -512,7 +551,7 @@ class Solver:
         `resume` goes on bit for bit.  Then the validation accuracy of the parameters as they are
         is measured (a second Ctrl-C skips that), and the exception goes on.  SIGTERM does the same
         where nobody else handles it, and raises a SystemExit with the status of that signal.
-        After these and after an error the model has the best parameters so far.
+        After these and after an error the model has the best parameters so far, or the last ones.
 
         Raises
         ------
@@ -594,6 +633,7 @@ class Solver:
             self.state.iteration, self.state.pending = 0, []
             self.state.called, self.state.stop = 0, ""
             self.state.order = self.state.order[:0]  # an interrupted epoch is not continued
+            self.state.average, self.state.average_bn_params = {}, []
         self._resumed = False
         self._drawn_from = self._sources()
         self._warned.discard("divergence")
@@ -752,11 +792,16 @@ class Solver:
         except Exception as error:
             self._tell(f"Solver: the accuracy at the interrupt cannot be measured ({error})")
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Let the model have the averages in the block, where there are any."""
+        return averages.swapped(self.model, self.state, self._signals.held)
+
     def _measure_now(self, what: str = "interrupted") -> None:
         """Measure the validation accuracy between two checks; nothing but the best may change."""
         before, best = self._moment(), self.best_val_acc
         try:
-            val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
+            with self._averaged():
+                val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
         finally:
             with self._signals.held:
                 self._take_back(before)
@@ -886,9 +931,11 @@ class Solver:
         self._schedule_rate()
         before, made = self._moment(), False
         try:
-            loss, grads, l2 = self._loss(*self._minibatch())
+            batch = self._minibatch()
+            with self._spared():
+                loss, grads, l2 = self._loss(*batch)
             is_finite = self._is_finite(loss)
-            inputs.require_gradients(grads, _learning(self.model))
+            inputs.require_gradients(grads, self._learning())
             rate, norm = self._rate(), self._norm(grads, l2)
             if is_finite and self.clip_norm is not None:
                 grads = optim.clip_gradients(grads, self.clip_norm)
@@ -920,7 +967,7 @@ class Solver:
             return math.nan
         squares = (
             inputs.square_with_l2(grads[name], l2.get(name, 0.0), w)
-            for name, w in self.model.params.items()
+            for name, w in self._learning().items()
         )
         return math.sqrt(max(sum(squares), 0.0))
 
@@ -949,20 +996,63 @@ class Solver:
 
     def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:
         """Step all parameters; where a rule of the user's fails, none of them."""
-        decayed = _weight_names(self.model) if self.weight_decay else ()
+        decays = self._decays()
         is_ours = isinstance(self._rule, str)
         configs = self.optim_configs if is_ours else copy.deepcopy(self.optim_configs)
         params = {}
-        for name, w in _learning(self.model).items():
+        if self._averaging is not None:
+            self._averaging.begin(self.state, _learning(self.model))
+        for name, w in self._learning().items():
             if not is_ours or self._owned.get(name) is not w:
                 w = np.array(w, order="C")
             config = configs[name]
-            if name in decayed:
-                w *= 1 - config["learning_rate"] * self.weight_decay
+            if decays.get(name):
+                w *= 1 - config["learning_rate"] * decays[name]
             params[name] = fast_optim.update(self._rule, w, grads[name], config, l2.get(name, 0.0))
         self.model.params.update(params)
         self._owned.update(params)
         self.optim_configs = configs
+        self._average()
+
+    def _average(self) -> None:
+        """Move the average of the parameters after an update, and the parameters if it wants so."""
+        if self._averaging is None:
+            return
+        step = self.state.iteration + 1
+        params = self._averaging.after_step(self.state, self.model, step, self._num_iterations)
+        self.model.params.update(params)
+        self._owned.update(params)
+
+    def _decays(self) -> dict[str, float]:
+        """Return the strength of weight decay of the parameters that have any."""
+        found = dict.fromkeys(_weight_names(self.model), self.weight_decay)
+        for name, group in self._groups.items():
+            if group.weight_decay is not None:
+                found[name] = group.weight_decay
+        return found
+
+    def _resting(self) -> set[str]:
+        """Return the names of the parameters that stay as they are from here on."""
+        progress = self._progress()
+        return {name for name, group in self._groups.items() if progress >= group.until < 1}
+
+    def _learning(self) -> dict[str, np.ndarray]:
+        """Return the parameters that this iteration steps."""
+        resting = self._resting()
+        return {name: w for name, w in _learning(self.model).items() if name not in resting}
+
+    @contextmanager
+    def _spared(self) -> Iterator[None]:
+        """Let the model compute no gradient, in the block, of parameters that rest."""
+        frozen, resting = getattr(self.model, "frozen", None), self._resting()
+        if not resting or frozen is None:
+            yield
+            return
+        self.model.frozen = {*frozen, *resting}
+        try:
+            yield
+        finally:
+            self.model.frozen = frozen
 
     def _count(self, loss: float) -> None:
         """Count an iteration, and note what is due after it."""
@@ -982,11 +1072,14 @@ class Solver:
         """Give all parameters the learning rate that the schedule has for this iteration."""
         if self.schedule is None:
             return
-        progress = min(self.state.iteration / max(self._num_iterations, 1), 1.0)
         rate = self.optim_config["learning_rate"] * self.lr_decay**self.epoch
-        rate *= inputs.schedule_factor(self.schedule, progress)
-        for config in self.optim_configs.values():
-            config["learning_rate"] = rate
+        rate *= inputs.schedule_factor(self.schedule, self._progress())
+        for name, config in self.optim_configs.items():
+            config["learning_rate"] = rate * self._groups[name].rate
+
+    def _progress(self) -> float:
+        """Return the part of the training that is done, in [0, 1]."""
+        return min(self.state.iteration / max(self._num_iterations, 1), 1.0)
 
     def _loss(
         self, X: np.ndarray, y: np.ndarray, count: int
@@ -1057,12 +1150,13 @@ class Solver:
         if self._sharing is not None and not self.sync_statistics:
             kept = getattr(self.model, "bn_params", [])
             _put_statistics(self.model, self._sharing.from_first(lambda: kept))
+            averaged = self.state.average_bn_params
+            self.state.average_bn_params = self._sharing.from_first(lambda: averaged)
         before, made = self._moment(), False
         try:
-            train_acc = self.check_accuracy(
-                self.X_train, self.y_train, num_samples=self.num_train_samples
-            )
-            val_acc = self.check_accuracy(self.X_val, self.y_val, num_samples=self.num_val_samples)
+            with self._averaged():
+                train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
+                val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
             val_loss = self._scored_loss
             # Of a model that says so only by its scores; a rank without a share has seen none.
             if self.y_val.dtype.kind in "iu" and self._classes:
@@ -1093,13 +1187,19 @@ class Solver:
         """Keep copies of the parameters if they are the best, and finite."""
         if not val_acc > self.best_val_acc:
             return
-        params = {name: np.array(w) for name, w in self.model.params.items()}
+        tested = {**self.model.params, **self.state.average}
+        params = {name: np.array(w) for name, w in tested.items()}
         if all(np.isfinite(w).all() for w in params.values()):
             self.best_val_acc, self.best_params = val_acc, params
-            self.state.best_bn_params = copy.deepcopy(getattr(self.model, "bn_params", []))
+            with self._averaged():
+                statistics = copy.deepcopy(getattr(self.model, "bn_params", []))
+            self.state.best_bn_params = statistics
 
     def _keep_best(self) -> None:
-        """Put copies of the best parameters, and their running statistics, into the model."""
+        """Put copies of the parameters to be kept, and their running statistics, into the model."""
+        if self.keep == "last":
+            averages.put(self.model, self.state)
+            return
         if not self.best_params:
             return
         self.model.params = {name: w.copy() for name, w in self.best_params.items()}

@@ -35,6 +35,7 @@ SPLITS = ("X_train", "y_train", "X_val", "y_val")
 _FIXED = (
     *("update_rule", "optim_config", "lr_decay", "batch_size", "num_train_samples"),
     *("num_val_samples", "replace", "augment", "schedule", "weight_decay", "clip_norm"),
+    *("groups", "average", "average_config", "keep"),
 )
 _FREE = ("num_epochs", "print_every", "verbose", "checkpoint_every", "on_divergence")
 # Not stored, or not under this name.
@@ -126,7 +127,11 @@ def of_resumed(stored: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_numbers(plain: Mapping[str, Any]) -> None:
     """Raise a ValueError for stored arguments that are no plain values, or beyond all numbers."""
-    for name, value in plain.items():
+    groups = plain.get("groups", {})
+    check_form(" configuration groups", groups, dict.fromkeys(groups, dict))
+    for name, value in [*plain.items(), *groups.items()]:
+        if name == "groups":
+            continue
         inside = value if isinstance(value, dict) else {name: value}
         for key, one in inside.items():
             is_state = isinstance(value, dict) and any(key in names for names in STATE.values())

@@ -74,6 +74,10 @@ class RunState:
     best_params : dict of str to ndarray
     best_bn_params : list of dict
         Running statistics that belong to the best parameters.
+    average : dict of str to ndarray
+        Averages of the parameters, empty where there are none.
+    average_bn_params : list of dict
+        Averages of the running statistics.
     seconds : float
         Spent in training, in all sessions.
     """
@@ -96,6 +100,8 @@ class RunState:
     best_val_acc: float = -math.inf
     best_params: dict[str, np.ndarray] = field(default_factory=dict)
     best_bn_params: list[dict[str, Any]] = field(default_factory=list)
+    average: dict[str, np.ndarray] = field(default_factory=dict)
+    average_bn_params: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
     def tree(self) -> dict[str, Any]:
@@ -154,6 +160,8 @@ class RunState:
             **{name: tree[name] for name in ("optim_configs", "order", "best_params")},
             best_val_acc=tree["best_val_acc"],
             best_bn_params=tree["best_bn_params"],
+            average=dict(tree.get("average", {})),
+            average_bn_params=list(tree.get("average_bn_params", [])),
             **{name: tree[name].tolist() for name in _HISTORIES},
         )
 
@@ -272,6 +280,31 @@ def check_model(tree: Mapping[str, Any], model: Any) -> None:
     statistics = len(getattr(model, "bn_params", []))
     _check_dicts("bn_params", tree["bn_params"], statistics)
     _check_dicts("best_bn_params", tree["best_bn_params"], statistics if tree["best_params"] else 0)
+    _check_average(tree, model)
+
+
+def _check_average(tree: Mapping[str, Any], model: Any) -> None:
+    """Raise a ValueError where the averages are no arrays like what they are averages of."""
+    average, statistics = tree.get("average", {}), tree.get("average_bn_params", [])
+    check_form(" average", average, dict)
+    check_form(" average_bn_params", statistics, list)
+    expected = shapes(model.params)
+    if average and average.keys() != {name for name in expected if name not in _frozen(model)}:
+        raise ValueError(f"{_WHERE}: average is not that of {', '.join(expected)}")
+    for name, found in shapes(average).items():
+        if found != expected[name]:
+            raise ValueError(f"{_WHERE}: average {name} is {found}; expected {expected[name]}")
+    if statistics:
+        _check_dicts("average_bn_params", statistics, len(tree["bn_params"]))
+    for of_average, of_model in zip(statistics, tree["bn_params"]):
+        arrays = {key: x for key, x in of_model.items() if isinstance(x, np.ndarray)}
+        if shapes(of_average) != shapes(arrays):
+            raise ValueError(f"{_WHERE}: average_bn_params are not those of the running statistics")
+
+
+def _frozen(model: Any) -> set[str]:
+    """Return the names of the parameters that do not learn."""
+    return set(getattr(model, "frozen", ()))
 
 
 def _check_configs(tree: Mapping[str, Any], params: Mapping[str, np.ndarray]) -> None:

@@ -133,6 +133,11 @@ CASES = {
     "clipping": {"clip_norm": 0.1},
     "weight decay": {"weight_decay": 0.1},
     "schedule": {"schedule": cosine, "lr_decay": 0.9},
+    "groups and lookahead": {
+        "average": "lookahead",
+        "average_config": {"every": 3},
+        "groups": {"b*": {"rate": 2, "weight_decay": 0.1}, "W1": {"until": 0.5}},
+    },
     "every sample": {"replace": False, "batch_size": 12},  # the last batch has two: empty shares
     "augmentation": {},
     "dropout": {"make": lambda: plain(dropout_keep_ratio=0.6)},

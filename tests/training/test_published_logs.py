@@ -142,7 +142,7 @@ def test_deep_nets_with_and_without_batchnorm(overfit_data, capsys):
         assert_agrees(capsys.readouterr().out, LOGS[name], loss=1e-3, accuracy=3e-2)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.long
 def test_dropout(overfit_data, capsys):
     np.random.seed(231)
     for name, keep in (("dropout_off", 1), ("dropout_on", 0.25)):

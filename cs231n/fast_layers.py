@@ -24,15 +24,12 @@ from cs231n.layers import (
     AffineCache,
     Array,
     ConvCache,
-    ConvGradients,
-    GeluCache,
     Gradients,
     GradientsOrNone,
-    LeakyReluCache,
     MaxPoolCache,
     Options,
-    SiluCache,
 )
+from cs231n.modern_layers import GeluCache, LeakyReluCache, SiluCache
 
 __all__ = [
     "affine_backward_fast",
@@ -81,6 +78,8 @@ __all__ = [
     "spatial_groupnorm_forward_fast",
 ]
 
+
+ConvGradients = tuple[Array | None, Array | None, Array]
 
 _BYTE, _INT = np.dtype(np.uint8), np.dtype(np.intc)
 _ZERO = {dtype: np.zeros((), dtype) for dtype in map(np.dtype, ("float32", "float64"))}
@@ -290,7 +289,7 @@ class FastLeakyReluCache(LeakyReluCache):
 
 @forward(x="...")
 def leaky_relu_forward_fast(x: Array, slope: float = 0.01) -> tuple[Array, FastLeakyReluCache]:
-    """Compute the forward pass of leaky units; see `cs231n.layers.leaky_relu_forward`.
+    """Compute the forward pass of leaky units; see `cs231n.modern_layers.leaky_relu_forward`.
 
     x of any shape -> out of the same shape, cache
     """
@@ -300,7 +299,7 @@ def leaky_relu_forward_fast(x: Array, slope: float = 0.01) -> tuple[Array, FastL
 
 @backward(FastLeakyReluCache, x="...")
 def leaky_relu_backward_fast(dout: Array, cache: FastLeakyReluCache) -> Array:
-    """Back-propagate through leaky units; see `cs231n.layers.leaky_relu_backward`.
+    """Back-propagate through leaky units; see `cs231n.modern_layers.leaky_relu_backward`.
 
     dout of any shape -> dx of the same shape
     """
@@ -313,7 +312,7 @@ class FastSiluCache(SiluCache):
 
 @forward(x="...")
 def silu_forward_fast(x: Array) -> tuple[Array, FastSiluCache]:
-    """Compute the forward pass of sigmoid linear units; see `cs231n.layers.silu_forward`.
+    """Compute the forward pass of sigmoid linear units; see `cs231n.modern_layers.silu_forward`.
 
     x of any shape -> out of the same shape, cache
     """
@@ -322,7 +321,7 @@ def silu_forward_fast(x: Array) -> tuple[Array, FastSiluCache]:
 
 @backward(FastSiluCache, x="...")
 def silu_backward_fast(dout: Array, cache: FastSiluCache) -> Array:
-    """Back-propagate through sigmoid linear units; see `cs231n.layers.silu_backward`.
+    """Back-propagate through sigmoid linear units; see `cs231n.modern_layers.silu_backward`.
 
     dout of any shape -> dx of the same shape
     """
@@ -335,7 +334,7 @@ class FastGeluCache(GeluCache):
 
 @forward(x="...")
 def gelu_forward_fast(x: Array, form: str = "exact") -> tuple[Array, FastGeluCache]:
-    """Compute the forward pass of Gaussian error units; see `cs231n.layers.gelu_forward`.
+    """Compute the forward pass of Gaussian error units; see `cs231n.modern_layers.gelu_forward`.
 
     x of any shape -> out of the same shape, cache
     """
@@ -344,7 +343,7 @@ def gelu_forward_fast(x: Array, form: str = "exact") -> tuple[Array, FastGeluCac
 
 @backward(FastGeluCache, x="...")
 def gelu_backward_fast(dout: Array, cache: FastGeluCache) -> Array:
-    """Back-propagate through Gaussian error units; see `cs231n.layers.gelu_backward`.
+    """Back-propagate through Gaussian error units; see `cs231n.modern_layers.gelu_backward`.
 
     dout of any shape -> dx of the same shape
     """

@@ -4,10 +4,10 @@
 read.  A sandwich takes x, then the weights of all its stages in order, then their options in order;
 its backward pass returns dx and the gradients of the weights in the same order.
 
-The fast layers are used, unless ``backend("reference")`` selects those of `cs231n.layers`.  A
+The fast layers are used, unless ``backend("reference")`` selects the reference.  A
 convolution or a batch normalisation of images applies the relu that follows it while it stores its
-results, a batch normalisation the other activations, too.  Everything in `cs231n.layers` and
-`cs231n.fast_layers` can be imported from here as well.
+results, a batch normalisation the other activations, too.  Everything in `cs231n.layers`,
+`cs231n.modern_layers` and `cs231n.fast_layers` can be imported from here as well.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import fast_layers, layers
+from cs231n import fast_layers, layers, modern_layers
 from cs231n.core import checks
 
 # Notebooks expect all layers here too.
 from cs231n.fast_layers import *  # noqa: F403
 from cs231n.kernels.backend import REFERENCE, backend
 from cs231n.layers import *  # noqa: F403
+from cs231n.modern_layers import *  # noqa: F403
 
 _OWN = [
     "AFFINE",
@@ -75,7 +77,12 @@ _OWN = [
 ]
 # Set in a way that type checkers don't see: they cannot add up the lists of several modules, and
 # where they see no list they take all public names.
-globals()["__all__"] = [*_OWN, *layers.__all__, *fast_layers.__all__]
+globals()["__all__"] = [
+    *_OWN,
+    *layers.__all__,
+    *modern_layers.__all__,
+    *fast_layers.__all__,
+]
 
 
 class Stage(NamedTuple):
@@ -122,11 +129,16 @@ class Stage(NamedTuple):
         return (result[0], tuple(result[1:])) if self.weights else (result, ())
 
     def _passes(self, direction: str) -> list[Callable[..., Any]]:
-        """Return the function of a direction, or those of `layers` where these are selected."""
+        """Return the function of a direction, or the reference where these are selected."""
         if backend() == REFERENCE and self.forward in _REFERENCES:
             names = (name.format(direction) for name in _REFERENCES[self.forward])
-            return [getattr(layers, name) for name in names]
+            return [getattr(_home(name), name) for name in names]
         return [self.forward if direction == "forward" else self.backward]
+
+
+def _home(name: str) -> ModuleType:
+    """Return the module of a reference layer."""
+    return layers if hasattr(layers, name) else modern_layers
 
 
 @functools.cache
@@ -443,12 +455,14 @@ GLOBAL_AVG_POOL = Stage("gavg", layers.global_avg_pool_forward, layers.global_av
 GLOBAL_MAX_POOL = Stage("gmax", layers.global_max_pool_forward, layers.global_max_pool_backward)
 SHORTCUT = Stage(
     "shortcut",
-    layers.shortcut_forward,
-    layers.shortcut_backward,
+    modern_layers.shortcut_forward,
+    modern_layers.shortcut_backward,
     weights=("shortcut",),
     options=("stride",),
 )
-SCALE = Stage("scale", layers.scale_forward, layers.scale_backward, options=("factor",))
+SCALE = Stage(
+    "scale", modern_layers.scale_forward, modern_layers.scale_backward, options=("factor",)
+)
 SPATIAL_BATCHNORM = Stage(
     "bn",
     fast_layers.spatial_batchnorm_forward_fast,

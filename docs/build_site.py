@@ -38,6 +38,7 @@ GATHERED = {
 # The doors, in the order in which one meets them.
 DOORS = {
     "layers": "Layers to read",
+    "modern_layers": "Younger layers to read",
     "fast_layers": "Their fast twins",
     "layer_utils": "Stages and sandwiches",
     "classifiers": "Networks",

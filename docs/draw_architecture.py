@@ -40,6 +40,7 @@ SUBJECTS = {
     "layer_utils": "stages, sandwiches",
     "fast_layers": "the fast twins",
     "layers": "the reference",
+    "modern_layers": "younger ones",
     "im2col": "columns of windows",
     "kernels": "C and NumPy, threads",
     "data_utils": "data sets",

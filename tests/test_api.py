@@ -28,12 +28,6 @@ SIGNATURES = {
         "affine_backward": BACKWARD,
         "relu_forward": "x",
         "relu_backward": BACKWARD,
-        "leaky_relu_forward": "x, slope=0.01",
-        "leaky_relu_backward": BACKWARD,
-        "gelu_forward": "x, form='exact'",
-        "gelu_backward": BACKWARD,
-        "silu_forward": "x",
-        "silu_backward": BACKWARD,
         "softmax_loss": "x, y",
         "svm_loss": "x, y",
         "batchnorm_forward": "x, gamma, beta, bn_param",
@@ -55,6 +49,18 @@ SIGNATURES = {
         "spatial_batchnorm_backward": BACKWARD,
         "spatial_groupnorm_forward": "x, gamma, beta, G, gn_param",
         "spatial_groupnorm_backward": BACKWARD,
+    },
+    "modern_layers": {
+        "leaky_relu_forward": "x, slope=0.01",
+        "leaky_relu_backward": BACKWARD,
+        "gelu_forward": "x, form='exact'",
+        "gelu_backward": BACKWARD,
+        "silu_forward": "x",
+        "silu_backward": BACKWARD,
+        "shortcut_forward": "x, shortcut, stride=1",
+        "shortcut_backward": BACKWARD,
+        "scale_forward": "x, factor",
+        "scale_backward": BACKWARD,
     },
     "fast_layers": {
         "backend": "",
@@ -168,7 +174,7 @@ SIGNATURES = {
 }
 NAMES = [(module, name) for module, names in SIGNATURES.items() for name in names]
 OFFERED_BY = {
-    "layer_utils": ["layers", "fast_layers"],
+    "layer_utils": ["layers", "modern_layers", "fast_layers"],
     "classifiers.fc_net": ["layers", "layer_utils"],
     "classifiers.cnn": ["layers", "layer_utils", "fast_layers"],
 }
@@ -234,12 +240,13 @@ def layer_functions(way):
 
 def test_a_star_import_brings_nothing_but_public_names():
     namespace = {}
-    exec("from cs231n.layers import *", namespace)
+    exec("from cs231n.layers import *\nfrom cs231n.modern_layers import *", namespace)
     assert set(namespace) - {"__builtins__"} == layer_functions("reference")
 
 
 def test_the_table_has_all_layers():
-    assert set(load("layers").__all__) == layer_functions("reference")
+    reference = {*load("layers").__all__, *load("modern_layers").__all__}
+    assert reference == layer_functions("reference")
     twins = {name for name in load("fast_layers").__all__ if name.endswith("_fast")}
     assert twins == layer_functions("fast")
     composed = {name for name in load("layer_utils").__all__ if name.startswith(tuple(SANDWICHES))}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import fast_layers, layer_utils, layers
+from cs231n import fast_layers, layer_utils, layers, modern_layers
 from cs231n.checking import counterparts
 from cs231n.checking.counterparts import Counterpart, followed
 from cs231n.layer_utils import Stage
@@ -120,21 +120,21 @@ LAYERS = {
     ),
     "leaky_relu": LayerRow(
         _one(_PIXELS, 0.1),
-        Passes(layers.leaky_relu_forward, layers.leaky_relu_backward),
+        Passes(modern_layers.leaky_relu_forward, modern_layers.leaky_relu_backward),
         Passes(fast_layers.leaky_relu_forward_fast, fast_layers.leaky_relu_backward_fast),
         layer_utils.LEAKY_RELU,
         counterparts.LEAKY_RELU,
     ),
     "gelu": LayerRow(
         {"exact": Example(_PIXELS, ("exact",)), "tanh": Example(_PIXELS, ("tanh",))},
-        Passes(layers.gelu_forward, layers.gelu_backward),
+        Passes(modern_layers.gelu_forward, modern_layers.gelu_backward),
         Passes(fast_layers.gelu_forward_fast, fast_layers.gelu_backward_fast),
         layer_utils.GELU,
         counterparts.GELU,
     ),
     "silu": LayerRow(
         _one(_PIXELS),
-        Passes(layers.silu_forward, layers.silu_backward),
+        Passes(modern_layers.silu_forward, modern_layers.silu_backward),
         Passes(fast_layers.silu_forward_fast, fast_layers.silu_backward_fast),
         layer_utils.SILU,
         counterparts.SILU,
@@ -213,13 +213,13 @@ LAYERS = {
             "": Example(((2, 3, 4, 5), (2, 3, 4, 5)), (1,)),
             "stride 2": Example(((2, 3, 2, 3), (2, 2, 4, 5)), (2,)),
         },
-        Passes(layers.shortcut_forward, layers.shortcut_backward),
+        Passes(modern_layers.shortcut_forward, modern_layers.shortcut_backward),
         stage=layer_utils.SHORTCUT,
         counterpart=counterparts.SHORTCUT,
     ),
     "scale": LayerRow(
         _one(((4, 3),), 0.3),
-        Passes(layers.scale_forward, layers.scale_backward),
+        Passes(modern_layers.scale_forward, modern_layers.scale_backward),
         stage=layer_utils.SCALE,
         counterpart=counterparts.SCALE,
     ),

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cs231n import layers
+from cs231n import layers, modern_layers
 from cs231n.im2col import Window
 
 __all__ = [
@@ -221,16 +221,17 @@ def activation_backward(
 
 _CACHES: dict[Any, Any] = {
     layers.relu_backward: lambda x: x,
-    layers.leaky_relu_backward: layers.LeakyReluCache,
-    layers.gelu_backward: layers.GeluCache,
-    layers.silu_backward: layers.SiluCache,
+    modern_layers.leaky_relu_backward: modern_layers.LeakyReluCache,
+    modern_layers.gelu_backward: modern_layers.GeluCache,
+    modern_layers.silu_backward: modern_layers.SiluCache,
 }
 
 
 def _passes(activation: str, slope: float) -> tuple[Any, Any, tuple[Any, ...]]:
     """Return the reference's passes of an activation, which are as good in NumPy, and options."""
     name = "gelu" if activation == "gelu_tanh" else activation
-    forward, backward = (getattr(layers, f"{name}_{way}") for way in ("forward", "backward"))
+    home = layers if name == "relu" else modern_layers
+    forward, backward = (getattr(home, f"{name}_{way}") for way in ("forward", "backward"))
     options = {"leaky_relu": (slope,), "gelu": ("exact",), "gelu_tanh": ("tanh",)}
     return forward, backward, options.get(activation, ())
 

@@ -7,7 +7,7 @@ import pytest
 from cases import DTYPES
 from conftest import assert_close
 
-from cs231n import fast_layers, layers
+from cs231n import fast_layers, modern_layers
 
 # (reference, fast twin), the option, and the activation of one number by its definition.
 UNITS = {
@@ -27,7 +27,7 @@ NUMBERS = [*np.linspace(-9, 9, 363), 0.0, 1e-30, -1e-30, 13.5, -13.5, 37.0, -37.
 def passes(name, twin):
     """Return forward and backward pass of an activation and its option."""
     kind, options, _ = UNITS[name]
-    module, ending = (fast_layers, "_fast") if twin == "fast" else (layers, "")
+    module, ending = (fast_layers, "_fast") if twin == "fast" else (modern_layers, "")
     return [getattr(module, f"{kind}_{way}{ending}") for way in ("forward", "backward")], options
 
 

@@ -13,7 +13,7 @@ from cases import (
 )
 from conftest import KERNELS, assert_close
 
-from cs231n import fast_layers, layers
+from cs231n import fast_layers, layers, modern_layers
 from cs231n.kernels import backend
 from cs231n.layers import (
     affine_backward,
@@ -455,10 +455,10 @@ def test_a_shortcut_that_does_not_fit_is_named():
     with pytest.raises(
         ValueError, match=r"shortcut_forward: shortcut has shape \(2, 3, 8, 10\) and"
     ):
-        layers.shortcut_forward(x, shortcut)
+        modern_layers.shortcut_forward(x, shortcut)
     with pytest.raises(
         ValueError, match=r"stride 2; expected at most the 2 channels of x, and 4x5"
     ):
-        layers.shortcut_forward(x[:, :2], shortcut, 2)
+        modern_layers.shortcut_forward(x[:, :2], shortcut, 2)
     with pytest.raises(ValueError, match=r"shortcut_forward: stride is 0"):
-        layers.shortcut_forward(x, shortcut, 0)
+        modern_layers.shortcut_forward(x, shortcut, 0)

@@ -12,10 +12,12 @@ from cs231n.training.callback import Callback
 from cs231n.visual.figures import finish, label, new_figure, shown, styles
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["UpdateRatios"]
 
+_FEW = 20  # measurements that are drawn as points, too
 _RULE_OF_THUMB = 1e-3
 _STATE = ("iterations", "ratios", "epochs", "dead", "histograms", "before", "before_at")
 
@@ -154,12 +156,7 @@ class UpdateRatios(Callback):
             )
         figure = new_figure(10, 3.8)
         updates, dead = figure.subplots(1, 2)
-        for (color, line), (name, ratios) in zip(styles(), self.ratios.items()):
-            positive = np.where(np.array(ratios) > 0, ratios, np.nan)
-            updates.plot(self.iterations, positive, line, color=color, label=shown(name))
-        updates.axhline(_RULE_OF_THUMB, color="0.6", linewidth=0.8)
-        label(updates, "Norm of the update / norm of the parameter", "iteration", "ratio")
-        updates.set_yscale("log")
+        self._draw_ratios(updates)
         figure.legend(
             handles=updates.lines[: len(self.ratios)], loc="outside left upper", fontsize=7
         )
@@ -172,6 +169,17 @@ class UpdateRatios(Callback):
         if self.dead:
             dead.legend(fontsize=7, edgecolor="none")
         return finish(figure, title, path)
+
+    def _draw_ratios(self, axes: Axes) -> None:
+        """Draw the ratio of each parameter over the iterations, few of them with their points."""
+        marker = "." if len(self.iterations) < _FEW else ""
+        for (color, line), (name, ratios) in zip(styles(), self.ratios.items()):
+            positive = np.where(np.array(ratios) > 0, ratios, np.nan)
+            look = {"color": color, "marker": marker, "label": shown(name)}
+            axes.plot(self.iterations, positive, line, **look)
+        axes.axhline(_RULE_OF_THUMB, color="0.6", linewidth=0.8)
+        label(axes, "Norm of the update / norm of the parameter", "iteration", "ratio")
+        axes.set_yscale("log")
 
     def state_dict(self) -> dict[str, Any]:
         """Return all measurements."""

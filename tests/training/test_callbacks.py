@@ -279,6 +279,14 @@ def test_update_ratios_are_those_of_the_steps():
     assert len(dead.lines) == 2
 
 
+def test_a_ratio_that_was_measured_once_is_seen():
+    ratios = UpdateRatios(every=4)
+    solver(ratios, num_epochs=1).train()
+    assert len(ratios.iterations) == 1
+    updates = ratios.plot().axes[0]
+    assert all(line.get_marker() == "." for line in updates.lines[: len(ratios.ratios)])
+
+
 class Keeper:
     """Keeps copies of a weight after each step."""
 

@@ -10,6 +10,7 @@ import inspect
 import math
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from cs231n.files import storage
 
 __all__ = ["BEST", "load_model"]
 
-BEST = "best_model.npz"  # in the folder of a run
+BEST, CHECKPOINT = "best_model.npz", "checkpoint.npz"  # in the folder of a run
 WHERE = "load_model"
 _CLASSES: dict[str, type[Network]] = {
     known.__name__: known for known in (ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet)
@@ -96,9 +97,10 @@ def _file(path: Path) -> Path:
     if path.is_dir():
         file = path / BEST
         if not os.path.lexists(file):
-            raise FileNotFoundError(
-                f"{WHERE}: {path} has no {BEST}; expected the folder of a run that was trained"
-            )
+            expected = "the folder of a run that was trained"
+            if os.path.lexists(path / CHECKPOINT):
+                expected += f": python -m cs231n train --resume {shlex.quote(str(path))} ends this"
+            raise FileNotFoundError(f"{WHERE}: {path} has no {BEST}; expected {expected}")
         return file
     file = storage.npz_path(path, WHERE)
     if not os.path.lexists(file):

@@ -250,6 +250,9 @@ def test_what_is_no_file_of_a_network(tmp_path):
         cs231n.load_model(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"has no best_model\.npz; expected the folder of"):
         cs231n.load_model(tmp_path)
+    (tmp_path / "checkpoint.npz").touch()
+    with pytest.raises(FileNotFoundError, match=r"trained: .* train --resume .* ends this"):
+        cs231n.load_model(tmp_path)
     TwoLayerNet(4, 3, 2).save(tmp_path / "best_model")
     assert cs231n.load_model(tmp_path).input_shape == (4,)
     assert cs231n.load_model(str(tmp_path / "best_model")).input_shape == (4,)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -336,6 +337,19 @@ def test_an_evaluation_is_read_as_it_was_written(tmp_path):
     assert found.accuracy == 0.5
     assert found.per_class() == [(0, 1, 1), (1, 2, 1), (2, 1, 0)]
     assert found.matrix().tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
+
+
+TOP = Path(__file__).resolve().parents[2]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs" / "site" / "howto").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_pages_use_the_runs_that_they_have_made(page):
+    made = set()
+    for line in page.read_text(encoding="utf-8").splitlines():
+        made.update(re.findall(r"^(?:python -m )?cs231n train .*--output (\S+)", line))
+        used = r"^(?:python -m )?cs231n (?:predict|evaluate|export|train --(?:from|resume)) (\S+)"
+        assert made.issuperset(re.findall(used, line)), line
 
 
 DAMAGE = {

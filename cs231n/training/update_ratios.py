@@ -175,8 +175,9 @@ class UpdateRatios(Callback):
         marker = "." if len(self.iterations) < _FEW else ""
         for (color, line), (name, ratios) in zip(styles(), self.ratios.items()):
             positive = np.where(np.array(ratios) > 0, ratios, np.nan)
-            look = {"color": color, "marker": marker, "label": shown(name)}
-            axes.plot(self.iterations, positive, line, **look)
+            axes.plot(
+                self.iterations, positive, line, color=color, marker=marker, label=shown(name)
+            )
         axes.axhline(_RULE_OF_THUMB, color="0.6", linewidth=0.8)
         label(axes, "Norm of the update / norm of the parameter", "iteration", "ratio")
         axes.set_yscale("log")

@@ -9,6 +9,7 @@ __all__ = ["COMMANDS"]
 COMMANDS = {
     "demo": "train a small ConvNet on the built-in data, in some seconds",
     "train": "train a network; write parameters, history and pictures",
+    "recipes": "list options of train that reach an accuracy in a time",
     "predict": "tell what a trained network sees in pictures",
     "evaluate": "measure what a trained network gets right and wrong",
     "search": "train many networks, and find the best numbers for one",

@@ -27,8 +27,8 @@ __all__ = ["add_options", "run"]
 
 _CONFIGURATION = "search.json"
 # Options of `train` that are the search's own, or that no trial may have otherwise than another.
-_OWN = ("help", "seed", "output", "resume", "mpi", "statistics_per_rank")
-_FIXED = ("print_every", "checkpoint_every", "mirror", "data_dir", "dtype")
+_OWN = ("help", "seed", "output", "resume", "mpi", "statistics_per_rank", "recipe")
+_FIXED = ("print_every", "checkpoint_every", "mirror", "data_dir", "dtype", "groups")
 _FREE = ("trials", "jobs", "threads", "dask", "mpi")  # that may be others when a search goes on
 _FLAGS = {"on": True, "off": False}
 _MOST_WORDS, _MOST_CHARACTERS = 1000, 4096

@@ -13,7 +13,7 @@ import numpy as np
 
 from cs231n.classifiers import Network
 from cs231n.commands.surroundings import tell
-from cs231n.commands.train import build, results, run_folder, start
+from cs231n.commands.train import build, recipe, results, run_folder, start
 from cs231n.commands.train.options import add_options
 from cs231n.data.dataset import Dataset
 from cs231n.files import storage
@@ -42,6 +42,8 @@ def train(
 
     A search has its own way to load the data, once for many runs, and watches the Solver.
     """
+    if options.resume is None:
+        options = recipe.followed(options)
     if options.mpi:
         return _train_on_ranks(options)
     if options.resume is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,19 @@ from cs231n import data_utils
 from cs231n.augment import FlipAndShift
 from cs231n.callbacks import Callback, CSVLog, EarlyStopping, TensorBoard
 from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
-from cs231n.commands.train.options import ARCHITECTURE, DEEP, SCHEDULES, refuse_unsuited
+from cs231n.commands.train.options import (
+    ARCHITECTURE,
+    DEEP,
+    OF_AVERAGE,
+    OF_SCHEDULE,
+    SCHEDULES,
+    refuse_unsuited,
+)
 from cs231n.data import sets
 from cs231n.data.dataset import Dataset
 from cs231n.data.load import holds_cifar10
 from cs231n.parallel.ranks import Ranks
+from cs231n.schedules import Schedule
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
@@ -31,6 +41,7 @@ __all__ = [
 ]
 
 
+_WHITENING = 5000  # images that whitening filters are made from
 _OF_IMAGES = ("three-layer-conv", "convnet")  # the others see a vector
 _TITLES = {
     "builtin": "the built-in glyphs (not CIFAR-10)",
@@ -55,6 +66,8 @@ def network(options: argparse.Namespace, data: Dataset) -> Network:
         return _shallow(options, {**common, "num_classes": classes})
     model = _deep(options, common, classes)
     _require_classes(model, classes)
+    if isinstance(model, ConvNet) and model.is_whitening:
+        model.whiten(data["X_train"][:_WHITENING])
     return model
 
 
@@ -71,7 +84,15 @@ def _deep(options: argparse.Namespace, common: dict[str, Any], classes: int) -> 
             **common,
         )
     common["architecture"] = options.architecture or ending_in(ARCHITECTURE, classes)
-    return ConvNet(weight_scale=scale, label_smoothing=options.label_smoothing, **common)
+    return ConvNet(
+        weight_scale=scale,
+        label_smoothing=options.label_smoothing,
+        activation=options.activation,
+        learn_scale=not options.fixed_scale,
+        bn_momentum=options.bn_momentum,
+        init=options.init,
+        **common,
+    )
 
 
 def _shallow(options: argparse.Namespace, common: dict[str, Any]) -> Network:
@@ -145,21 +166,66 @@ def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the Solver's arguments that a checkpoint holds, and that must stay."""
     return {
         "update_rule": options.update_rule,
-        "optim_config": {"learning_rate": options.learning_rate},
+        "optim_config": _hyperparameters(options),
         "lr_decay": options.lr_decay,
         "batch_size": options.batch_size,
         "replace": not options.every_sample,
         "weight_decay": options.weight_decay,
         "clip_norm": options.clip_norm,
+        "groups": groups(options.groups or []),
+        "average": options.average,
+        "average_config": {
+            key: getattr(options, name)
+            for name, key in OF_AVERAGE.items()
+            if getattr(options, name) is not None
+        },
+        "keep": options.keep,
     }
+
+
+def _hyperparameters(options: argparse.Namespace) -> dict[str, float]:
+    """Return the hyperparameters of the update rule."""
+    found = {"learning_rate": options.learning_rate}
+    if options.momentum is not None:
+        found["momentum"] = options.momentum
+    return found
+
+
+def groups(words: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the groups of parameters that words such as ``beta*:rate=64:until=0.3`` describe."""
+    found = {}
+    for word in words:
+        pattern, *settings = word.split(":")
+        pairs = [one.partition("=") for one in settings]
+        try:
+            found[pattern] = {name: float(value) for name, _, value in pairs}
+        except ValueError:
+            raise ValueError(
+                f"--groups {word} is no group; expected such as beta*:rate=64:weight_decay=1e-4"
+            ) from None
+    return found
+
+
+def _augmentation(options: argparse.Namespace) -> FlipAndShift | None:
+    """Return the augmentation of training images, None for none."""
+    if not options.augment:
+        return None
+    flip = {"random": True, "none": False}.get(options.flip, options.flip)
+    return FlipAndShift(flip, options.shift, cutout=options.cutout)
+
+
+def _schedule(options: argparse.Namespace) -> Schedule | None:
+    """Return the course of the learning rate."""
+    function = SCHEDULES[options.schedule]
+    names = OF_SCHEDULE.get(options.schedule, {})
+    given = {key: getattr(options, name) for name, key in names.items()}
+    given = {key: value for key, value in given.items() if value is not None}
+    return functools.partial(function, **given) if function is not None and given else function
 
 
 def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments that may change in a run, and the functions, which no file holds."""
-    functions = {
-        "augment": FlipAndShift(pad=options.shift) if options.augment else None,
-        "schedule": SCHEDULES[options.schedule],
-    }
+    functions = {"augment": _augmentation(options), "schedule": _schedule(options)}
     return {
         "num_epochs": options.epochs,
         "print_every": options.print_every,
@@ -175,8 +241,7 @@ def settings_of_search(options: argparse.Namespace, N: int) -> dict[str, Any]:
     _fit_batch_size(options, N)
     fixed = _fixed_settings(options)
     names = ("update_rule", "batch_size", "replace", "weight_decay", "clip_norm")
-    augment = FlipAndShift(pad=options.shift) if options.augment else None
-    return {**{name: fixed[name] for name in names}, "augment": augment}
+    return {**{name: fixed[name] for name in names}, "augment": _augmentation(options)}
 
 
 def _callbacks(options: argparse.Namespace, folder: Path) -> list[Callback]:

@@ -13,15 +13,20 @@ from typing import Any
 
 from cs231n import optim
 from cs231n.classifiers import ConvNet
+from cs231n.commands.recipes import files as recipes
 from cs231n.data.load import NAMES
 from cs231n.schedules import Schedule, cosine, one_cycle, step
+from cs231n.training import averages
 
 __all__ = [
     "ARCHITECTURE",
     "DEEP",
     "FREE",
+    "OF_AVERAGE",
     "OF_NETWORK",
+    "OF_SCHEDULE",
     "SCHEDULES",
+    "Flag",
     "Remember",
     "actions",
     "add_data_options",
@@ -45,19 +50,30 @@ SCHEDULES: dict[str, Schedule | None] = {
     "cosine": cosine,
     "one-cycle": one_cycle,
 }
+# What the options of a schedule are called there.
+OF_SCHEDULE: dict[str, dict[str, str]] = {
+    "cosine": {"warmup": "warmup", "final_factor": "final"},
+    "one-cycle": {"warmup": "peak", "first_factor": "start", "final_factor": "final"},
+}
 
 _MOST_CHARACTERS, _MOST_WORDS = 4096, 1000  # of an option in a configuration
 _KINDS = {bool: "boolean", int: "whole number", float: "number", str: "text", Path: "path"}
 # What --from takes from the other run's network.
 OF_NETWORK = (
     *("model", "architecture", "hidden_dims", "num_filters", "filter_size", "normalization"),
+    *("activation", "fixed_scale", "bn_momentum", "init"),
 )
+# Options of an average, as the Solver calls them.
+OF_AVERAGE = {"average_decay": "decay", "average_every": "every", "average_power": "power"}
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "gelu_tanh", "silu")
+FLIPS = ("random", "alternating", "none")
 # Options that only some of the models have.
 _OPTIONS_OF = {
     "architecture": ("convnet",),
     "label_smoothing": ("convnet",),
+    **dict.fromkeys(("activation", "fixed_scale", "bn_momentum", "init"), ("convnet",)),
     "normalization": DEEP,
     "dropout": DEEP,
     "hidden_dims": _MODELS[:3],
@@ -72,12 +88,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_data_options(adder(parser, "data"))
     add_training_options(adder(parser, "training"))
     add = adder(parser, "run")
+    add(
+        "--recipe",
+        choices=recipes.names(),
+        help="options from a file, see python -m cs231n recipes; those given here take precedence",
+    )
     add("--seed", type=int, default=231, help="seed of NumPy's global generator")
     add("--print-every", type=int, default=20, help="iterations between printed losses")
     add(
         "--mirror",
         action="store_true",
         help="also test with the scores of mirror images added to those of the images",
+    )
+    add(
+        "--test-shift",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="also test with the scores of mirror images and of copies shifted so far",
     )
     add("--checkpoint-every", type=int, help="iterations between checkpoints (default: an epoch's)")
     add(
@@ -115,6 +143,8 @@ def adder(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
     def add(flag: str, **settings: Any) -> None:
         if settings.get("default") is not None:
             settings["help"] += " (default: %(default)s)"
+        if settings.get("action") == "store_true":
+            settings["action"] = Flag
         group.add_argument(flag, **{"action": Remember, **settings})
 
     return add
@@ -163,6 +193,29 @@ def add_network_options(add: Callable[..., None]) -> None:
         default=0.0,
         help="convnet: part of the target that all classes share",
     )
+    add(
+        "--activation",
+        choices=ACTIVATIONS,
+        default="relu",
+        help="convnet: what units make of their input",
+    )
+    add(
+        "--fixed-scale",
+        action="store_true",
+        help="convnet: batch normalisation learns its shift alone",
+    )
+    add(
+        "--bn-momentum",
+        type=float,
+        default=0.9,
+        help="convnet: share of the running statistics that batch normalisation keeps at a step",
+    )
+    add(
+        "--init",
+        choices=("he", "dirac"),
+        default="he",
+        help="convnet: initial filters; dirac lets channels pass",
+    )
     add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
 
 
@@ -205,6 +258,19 @@ def add_data_options(add: Callable[..., None]) -> None:
         help="flip and shift training images at random (glyphs do not look the same flipped)",
     )
     add("--shift", type=int, default=4, help="largest shift of --augment, in pixels")
+    add(
+        "--flip",
+        choices=FLIPS,
+        default="random",
+        help="flips of --augment; alternating flips each image every other epoch",
+    )
+    add(
+        "--cutout",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="side of the square that --augment blots out of each image",
+    )
 
 
 def add_training_options(add: Callable[..., None]) -> None:
@@ -216,6 +282,7 @@ def add_training_options(add: Callable[..., None]) -> None:
     add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
     add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
     add("--learning-rate", type=float, default=1e-3, help="step size")
+    add("--momentum", type=float, help="share of the velocity that the rule keeps at each step")
     add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
     add(
         "--find-learning-rate",
@@ -223,7 +290,35 @@ def add_training_options(add: Callable[..., None]) -> None:
         help="do not train, but try rising step sizes, draw the loss over them and suggest one",
     )
     add("--schedule", choices=SCHEDULES, default="constant", help="course of the step size")
+    add(
+        "--warmup",
+        type=float,
+        metavar="PART",
+        help="cosine, one-cycle: part of the training in which the step size rises",
+    )
+    add("--first-factor", type=float, help="one-cycle: factor on the step size at the start")
+    add("--final-factor", type=float, help="cosine, one-cycle: factor on the step size at the end")
     add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
+    add(
+        "--groups",
+        nargs="+",
+        metavar="GROUP",
+        help="what is different for some parameters: beta*:rate=64:weight_decay=1e-4 b1:until=0.3",
+    )
+    add(
+        "--average",
+        choices=sorted(averages.DEFAULTS),
+        help="average of the parameters that is tested and kept in place of them",
+    )
+    add("--average-decay", type=float, help="share of the average that is kept at each step")
+    add("--average-every", type=int, metavar="STEPS", help="lookahead: steps between two looks")
+    add("--average-power", type=float, help="lookahead: how the share grows over the training")
+    add(
+        "--keep",
+        choices=("best", "last"),
+        default="best",
+        help="which parameters are kept: of the best validation accuracy, or the last ones",
+    )
     add(
         "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
     )
@@ -327,8 +422,29 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         raise ValueError("--image-size is for a folder of pictures; expected --data FOLDER with it")
     if options.find_learning_rate and options.resume is not None:
         raise ValueError("--find-learning-rate is for a new network; expected no --resume with it")
+    _refuse_alone(options, changed)
+
+
+def _refuse_alone(options: argparse.Namespace, changed: Collection[str]) -> None:
+    """Raise a ValueError for an option without the one that it belongs to."""
     if "shift" in changed and not options.augment:
         raise ValueError("--shift says how far --augment shifts; expected --augment with it")
+    for name in ("flip", "cutout"):
+        if name in changed and not options.augment:
+            raise ValueError(f"{flag(name)} is for --augment; expected --augment with it")
+    for name in ("warmup", "first_factor", "final_factor"):
+        fitting = [one for one, names in OF_SCHEDULE.items() if name in names]
+        if name in changed and options.schedule not in fitting:
+            raise ValueError(
+                f"--schedule {options.schedule} has no {flag(name)};"
+                f" expected --schedule {' or '.join(fitting)} with it"
+            )
+    for name, key in OF_AVERAGE.items():
+        if name in changed and key not in averages.DEFAULTS.get(options.average, ()):
+            fitting = [one for one, names in averages.DEFAULTS.items() if key in names]
+            raise ValueError(f"{flag(name)} is for --average {' or '.join(fitting)}")
+    if "momentum" in changed and "momentum" not in optim.DEFAULTS.get(options.update_rule, ()):
+        raise ValueError(f"--update-rule {options.update_rule} has no --momentum")
 
 
 def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[str]) -> None:
@@ -368,6 +484,20 @@ class Remember(argparse.Action):
         """Store the value."""
         setattr(namespace, self.dest, values)
         namespace.given = {*getattr(namespace, "given", ()), self.dest}
+
+
+class Flag(Remember):
+    """An option without a value, which ``--no-`` before its name takes back from a recipe."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        names = [*option_strings, *(f"--no-{name[2:]}" for name in option_strings)]
+        super().__init__(names, dest, nargs=0, default=False, help=help)
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        """Store whether it is on."""
+        super().__call__(parser, namespace, not str(option_string).startswith("--no-"))
 
 
 def flag(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cs231n import vis_utils
-from cs231n.augment import mirrored_scores
+from cs231n.augment import augmented_scores, mirrored_scores
 from cs231n.commands import evaluation, report
 from cs231n.commands.first_layer import first_filters
 from cs231n.commands.surroundings import tell
@@ -57,6 +57,7 @@ def write(
     found = _evaluated(options, solver, data)
     results["test_acc"] = found.accuracy if len(data["X_test"]) else None
     results.update(_with_mirror_images(options, solver, data))
+    results.update(_with_shifted_copies(options, solver, data))
     files.write("results", "results.json", write_json, results)
     files.write("evaluation", evaluation.FILE, evaluation.write, found)
     _draw(files, f"{options.model} on {data_name(options)}", solver)
@@ -154,6 +155,19 @@ def _with_mirror_images(
     return found
 
 
+def _with_shifted_copies(
+    options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Return the accuracies by mirror images and shifted copies, too, if they are asked for."""
+    found = {}
+    for split in ("val", "test") if options.test_shift else ():
+        if len(data[f"X_{split}"]):
+            scores = augmented_scores(solver.model, data[f"X_{split}"], options.test_shift)
+            right = np.argmax(scores, axis=1) == data[f"y_{split}"]
+            found[f"{split}_acc_augmented"] = float(np.mean(right))
+    return found
+
+
 def _keep_what_is_needed(folder: Path, epochs: int) -> None:
     """Remove what a run that is at its end needs no more, and say what is left and what for."""
     left = checkpoint.tidy(folder / CHECKPOINT)
@@ -179,6 +193,9 @@ def _summary(solver: Solver, results: dict[str, Any]) -> Iterator[str]:
     )
     if "test_acc_mirror" in results:
         yield f"with mirror images: {_test_text(results, 'test_acc_mirror')}"
+    if "test_acc_augmented" in results:
+        text = _test_text(results, "test_acc_augmented")
+        yield f"with mirror images and shifted copies: {text}"
 
 
 def _accuracy_at_the_end(solver: Solver) -> str:

@@ -23,6 +23,10 @@ _OPTIONS: dict[type[Network], dict[str, str]] = {
         "normalization": "normalization",
         "dropout": "dropout_keep_ratio",
         "label_smoothing": "label_smoothing",
+        "activation": "activation",
+        "fixed_scale": "learn_scale",
+        "bn_momentum": "bn_momentum",
+        "init": "init",
     },
     FullyConnectedNet: {
         "hidden_dims": "hidden_dims",
@@ -90,6 +94,8 @@ def described(options: argparse.Namespace) -> trained.Trained | None:
 
 def _option(name: str, value: Any) -> Any:
     """Return the value of an option for that of an argument."""
+    if name == "fixed_scale":
+        return not value
     if name == "hidden_dims":
         return list(value) if isinstance(value, list) else [value]
     return "none" if name == "normalization" and value is None else value

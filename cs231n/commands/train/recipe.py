@@ -1,0 +1,35 @@
+"""What `--recipe` means: options of a file, of which those on the command line take precedence."""
+
+from __future__ import annotations
+
+import argparse
+
+from cs231n.commands.recipes import files
+from cs231n.commands.train.options import add_options
+
+__all__ = ["followed"]
+
+
+def followed(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options with those of the recipe that they name, if they name one.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of a new run, with those in `given` that stood on the command line.
+
+    Returns
+    -------
+    options : argparse.Namespace
+    """
+    if options.recipe is None:
+        return options
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser)
+    of_recipe = parser.parse_args(files.words(options.recipe))
+    followed = argparse.Namespace(**vars(options))
+    given: set[str] = getattr(options, "given", set())
+    for name in of_recipe.given - given:
+        setattr(followed, name, getattr(of_recipe, name))
+    followed.given = given | of_recipe.given
+    return followed

@@ -1,0 +1,140 @@
+"""Recipes: files of options, what they build, and what is told of them."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from cs231n.__main__ import main
+from cs231n.classifiers import ConvNet
+from cs231n.commands.recipes import files
+from cs231n.commands.train import add_options, build
+from cs231n.commands.train.options import refuse_unsuited
+from cs231n.commands.train.recipe import followed
+from cs231n.data_utils import get_builtin_data
+
+NAMES = ("quick", "resnet20", "speedrun94", "ten-minutes")
+SMALL = (
+    *("--data", "builtin", "--num-training", "60", "--num-test", "20", "--batch-size", "20"),
+    *("--architecture", "whiten2-conv4p-conv4-gmax-fc10/9", "--learning-rate", "0.05"),
+)
+
+
+def options(*words):
+    """Return the options of a new run."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return followed(parser.parse_args(words))
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Return a few glyphs, which have the shape of CIFAR's images."""
+    return get_builtin_data(num_training=40, num_test=10)
+
+
+def test_there_are_these_recipes():
+    assert files.names() == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_builds_a_network_and_a_solver(name, data, tmp_path):
+    chosen = options("--recipe", name, "--batch-size", "40")
+    refuse_unsuited(chosen)
+    model = build.network(chosen, data)
+    solver = build.solver(chosen, model, data, tmp_path / "run.npz")
+    assert isinstance(model, ConvNet)
+    assert solver.num_epochs == chosen.epochs > 1
+    assert chosen.data == "cifar10"
+    assert chosen.num_test == 10000
+    assert model.params["W1"].std() > 0
+
+
+def test_the_speed_run_has_the_numbers_of_the_record(data, tmp_path):
+    chosen = options("--recipe", "speedrun94", "--batch-size", "40")
+    model = build.network(chosen, data)
+    assert model.frozen >= {"W1", "gamma2", "gamma7"}
+    assert model.params["W1"].shape == (24, 3, 2, 2)
+    assert [len(model.params[f"W{i}"]) for i in range(2, 8)] == [64, 64, 256, 256, 256, 256]
+    solver = build.solver(chosen, model, data, tmp_path / "run.npz")
+    mean_rate = 11.5 / (1 + 1 / (1 - 0.85))
+    total_decay = 0.0153 / (1 + 1 / (1 - 0.85)) / (1 - 0.85)  # through the momentum
+    assert chosen.learning_rate == pytest.approx(mean_rate)
+    rates = {name: config["learning_rate"] for name, config in solver.optim_configs.items()}
+    assert rates["beta3"] == pytest.approx(64 * rates["W3"])
+    assert rates["W3"] * chosen.weight_decay == pytest.approx(total_decay, rel=0.01)
+    decay = solver.groups["beta*"]["weight_decay"]
+    assert rates["beta3"] * decay == pytest.approx(total_decay, rel=0.02)
+    found = [float(solver.schedule(progress)) for progress in (0, 0.23, 1)]
+    np.testing.assert_allclose(found, [0.2, 1, 0.07])
+    assert repr(solver.augment) == "FlipAndShift(flip='alternating', pad=2, mode='reflect')"
+
+
+def test_what_stands_on_the_command_line_takes_precedence():
+    chosen = options("--epochs", "1", "--recipe", "quick", "--no-augment", "--no-fixed-scale")
+    assert (chosen.epochs, chosen.augment, chosen.fixed_scale) == (1, False, False)
+    assert (chosen.every_sample, chosen.momentum, chosen.keep) == (True, 0.85, "last")
+    plain = options("--recipe", "quick")
+    assert (plain.epochs, plain.augment, plain.fixed_scale) == (2, True, True)
+
+
+def test_a_run_by_a_recipe_goes_on_without_it(tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["train", "--recipe", "ten-minutes", *SMALL]
+    assert main([*words, "--epochs", "2", "--output", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "with mirror images and shifted copies: test accuracy" in told
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert 0 <= results["test_acc_augmented"] <= 1
+    again = ["train", "--resume", str(folder)]
+    assert main([*again, "--recipe", "quick"]) == 1
+    assert "found --recipe too" in capsys.readouterr().err
+    assert main([*again, "--epochs", "3"]) == 0
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))["options"]
+    assert (stored["recipe"], stored["momentum"]) == ("ten-minutes", 0.85)
+
+
+def test_the_list_tells_what_was_measured_and_nothing_else(monkeypatch, capsys):
+    head = "recipe,seed,test_accuracy,test_accuracy_augmented,train_seconds,steps_per_second\n"
+    rows = "quick,0,0.75,,50,4\nquick,1,0.77,,70,4\nspeedrun94,0,0.93,0.94,1500,0.3\n"
+    read = files.storage.read_text
+    monkeypatch.setattr(
+        files.storage,
+        "read_text",
+        lambda where, path: head + rows if path.name == "measured.csv" else read(where, path),
+    )
+    assert main(["recipes"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert "76.00 % (seeds: 2)" in lines["quick"]
+    assert "60 s" in lines["quick"]
+    assert "93.00 %, 94.00 % with copies (seeds: 1)" in lines["speedrun94"]
+    assert "not measured" in lines["resnet20"]
+    assert "%" not in lines["resnet20"]
+
+
+def test_a_recipe_can_be_read(capsys):
+    assert main(["recipes", "quick"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("# A narrow network")
+    assert "--average lookahead --keep last" in shown
+
+
+WRONG = {
+    "flip": (["--flip", "none"], "--flip is for --augment"),
+    "warmup": (["--warmup", "0.1"], "has no --warmup; expected --schedule cosine or one-cycle"),
+    "first": (["--first-factor", "0.1", "--schedule", "cosine"], "has no --first-factor"),
+    "decay": (["--average-decay", "0.9"], "--average-decay is for --average ema or lookahead"),
+    "every": (["--average-every", "2", "--average", "ema"], "is for --average lookahead"),
+    "momentum": (["--momentum", "0.9"], "--update-rule adam has no --momentum"),
+    "activation": (["--activation", "gelu"], "has no --activation; expected --model convnet"),
+    "group": (["--groups", "b*:rate=x"], "--groups b*:rate=x is no group"),
+    "field": (["--groups", "b*:speed=1"], "has 'speed'; expected some of rate"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
+def test_options_that_would_do_nothing_are_refused(words, message, tmp_path, capsys):
+    small = ["--num-training", "20", "--num-test", "0", "--output", str(tmp_path / "run")]
+    assert main(["train", *small, *words]) == 1
+    assert message in capsys.readouterr().err

@@ -20,7 +20,7 @@ from cs231n import __version__, optim
 from cs231n.core import checks
 from cs231n.data.dataset import Dataset
 from cs231n.files.lock import Lock, LostFolderError
-from cs231n.kernels import fast_optim, threads, workspace
+from cs231n.kernels import fast_optim, threads
 from cs231n.parallel.gradients import whole_loss
 from cs231n.parallel.ranks import Ranks
 from cs231n.schedules import Schedule
@@ -30,6 +30,7 @@ from cs231n.training import (
     checkpoint,
     generators,
     inputs,
+    minibatch,
     progress_bar,
 )
 from cs231n.training import (
@@ -45,6 +46,8 @@ __all__ = ["DivergedError", "Solver"]
 T = TypeVar("T")
 
 _PROCESS = secrets.token_hex(8)
+# Attributes that no copy has.
+_OF_PROCESS = ("_bar", "_drawn_from", "_lock", "on_check", "_ranks", "_sharing", "_ahead")
 _DIVERGENCE = ("warn", "raise", "stop")
 
 
@@ -158,6 +161,9 @@ class Solver:
     keep : {'best', 'last'}
         Whether the model gets the parameters with the best validation accuracy in the end, or the
         last ones; of both the average, where there is one.
+    draw_ahead : bool
+        Whether minibatches are drawn and augmented in a thread of its own, while the step before
+        is made, with the same numbers; for no augmentation, or a `cs231n.augment.FlipAndShift`.
     communicator : mpi4py.MPI.Comm, optional
         Train on all its processes (ranks) together: each takes its share of every minibatch, and
         the first one prints and writes.  All must be given the same.
@@ -265,6 +271,7 @@ class Solver:
         average: str | None = None,
         average_config: Mapping[str, float] | None = None,
         keep: str = "best",
+        draw_ahead: bool = False,
         **unknown: Any,
     ) -> None:
         _refuse_unknown(unknown)
@@ -309,6 +316,11 @@ class Solver:
         self.average_config = dict(checks.mapping("Solver", "average_config", config))
         self._averaging = averages.Averaging.checked(average, self.average_config)
         self.keep = checks.choice("Solver", "keep", keep, ("best", "last"))
+        self.draw_ahead = checks.flag("Solver", "draw_ahead", draw_ahead)
+        if draw_ahead and not minibatch.can_be_ahead(self.augment):
+            raise ValueError(
+                f"Solver: draw_ahead is for an augmentation of FlipAndShift; found {self.augment!r}"
+            )
         self._check_rate()
         self._ranks = None if communicator is None else Ranks.of(communicator)
         self._sharing: Ranks | None = None  # during `train`, if there are several
@@ -356,6 +368,7 @@ class Solver:
         self._clock = 0.0  # when the seconds were last added up
         self._told_lost = False
         self._bar: Any = None
+        self._ahead: minibatch.Ahead | None = None  # during `train`
         self._lock: Lock | None = None  # on the name of the checkpoint, during `train`
         self._trouble = ""  # what was last said about checkpoints that cannot be written
         self.on_check: Callable[[Solver], object] | None = None
@@ -482,7 +495,7 @@ class Solver:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy needs, NumPy's global generator as it is now included."""
-        left_out = {"_signals", "_bar", "_drawn_from", "_lock", "on_check", "_ranks", "_sharing"}
+        left_out = {"_signals", *_OF_PROCESS}
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "global draws": (_process(), np.random.get_state(legacy=False))}
 
@@ -490,8 +503,7 @@ class Solver:
         """Become a copy, which in another process draws what the first one would have drawn."""
         kept = dict(kept)
         process, draws = kept.pop("global draws")
-        missing = ("_bar", "_lock", "_drawn_from", "on_check", "_ranks", "_sharing")
-        fresh = dict.fromkeys(missing)
+        fresh = dict.fromkeys(_OF_PROCESS)
         vars(self).update(kept, _signals=Signals(), **fresh)
         if process != _process():
             np.random.set_state(draws)
@@ -640,6 +652,8 @@ class Solver:
         try:
             with self._alone():
                 self._callbacks.begin(self)
+            if self.draw_ahead and self._sharing is None:
+                self._ahead = minibatch.Ahead()
             self._loop()
         except DivergedError as error:
             if self.on_divergence != "stop":
@@ -651,6 +665,9 @@ class Solver:
             raise
         finally:
             with self._signals.held:
+                if self._ahead is not None:
+                    self._ahead.close()
+                    self._ahead = None
                 self._keep_best()
             self._add_seconds()
             with self._alone():
@@ -972,27 +989,29 @@ class Solver:
         return math.sqrt(max(sum(squares), 0.0))
 
     def _minibatch(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Draw a minibatch, and change its images as the user wants; its size comes with it.
+        """Draw a minibatch, or take the one that was drawn ahead; its size comes with it."""
+        wanted = self._wanted(self.epoch)
+        ahead = self._ahead
+        found = (None if ahead is None else ahead.take(wanted)) or minibatch.drawn(wanted)
+        self.state.order = found.order
+        done = self.state.iteration + 1
+        if ahead is not None and done < self._num_iterations:
+            ahead.begin(self._wanted(self.epoch + (done % self.iterations_per_epoch == 0)))
+        return found.X, found.y, found.count
 
-        Of several ranks each takes its share; an augmentation draws for all samples.
-        """
-        batch = self._next_batch()
-        count = len(batch)
-        share = slice(None) if self._sharing is None else self._sharing.share(count)
-        if self.augment is None:
-            batch = batch[share]
-        X, y = _take(self.X_train, batch), self.y_train[batch]
-        if self.augment is not None:
-            X = inputs.checked_images(self.augment, self._augmented(X, batch), X)[share]
-            y = y[share]
-        return X, y, count
-
-    def _augmented(self, X: np.ndarray, batch: np.ndarray) -> Any:
-        """Return what the augmentation makes of images; some want to know which ones they are."""
-        of_samples = getattr(self.augment, "of_samples", None)
-        if of_samples is None:
-            return self.augment(X)
-        return of_samples(X, batch, self.epoch)
+    def _wanted(self, epoch: int) -> minibatch.Wanted:
+        """Return what the next minibatch is made from."""
+        wanted = minibatch.Wanted(
+            X=self.X_train,
+            y=self.y_train,
+            order=self.state.order,
+            size=self.batch_size,
+            replace=self.replace,
+            epoch=epoch,
+            augment=self.augment,
+            rng=self._rng,
+        )
+        return wanted if self._sharing is None else wanted._replace(share=self._sharing.share)
 
     def _update(self, grads: Mapping[str, np.ndarray], l2: Mapping[str, float]) -> None:
         """Step all parameters; where a rule of the user's fails, none of them."""
@@ -1110,16 +1129,6 @@ class Solver:
         for name, strength in l2.items():
             grads[name] = fast_optim.add_scaled(grads[name], strength, self.model.params[name])
         return loss, optim.clip_gradients(grads, self.clip_norm), {}
-
-    def _next_batch(self) -> np.ndarray:
-        """Draw the indices of a minibatch."""
-        N = len(self.X_train)
-        if self.replace:
-            return self._rng.choice(N, self.batch_size)
-        if len(self.state.order) == 0:
-            self.state.order = self._rng.permutation(N)
-        batch, self.state.order = np.split(self.state.order, [self.batch_size])
-        return batch
 
     def _is_finite(self, loss: float) -> bool:
         """Tell whether a loss is a finite number; another one is an error or, once, a warning."""
@@ -1367,10 +1376,3 @@ def _can_leave_l2(loss: Callable[..., Any]) -> bool:
 def _predicted(scores: np.ndarray) -> np.ndarray:
     """Return the class of the largest score in each row, or -1, which is none, beside a nan."""
     return np.where(np.isnan(scores).any(axis=1), -1, np.argmax(scores, axis=1))
-
-
-def _take(X: np.ndarray, batch: np.ndarray) -> np.ndarray:
-    """Return the samples of a batch, in memory that is used again."""
-    out = workspace.empty((len(batch), *X.shape[1:]), X.dtype)
-    # "clip" lets NumPy write straight into out; the indices are in range.
-    return np.take(X, batch, axis=0, out=out, mode="clip")

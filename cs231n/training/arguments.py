@@ -37,7 +37,9 @@ _FIXED = (
     *("num_val_samples", "replace", "augment", "schedule", "weight_decay", "clip_norm"),
     *("groups", "average", "average_config", "keep"),
 )
-_FREE = ("num_epochs", "print_every", "verbose", "checkpoint_every", "on_divergence")
+_FREE = (
+    *("num_epochs", "print_every", "verbose", "checkpoint_every", "on_divergence", "draw_ahead"),
+)
 # Not stored, or not under this name.
 _NEW = ("checkpoint_name", "progress", "rng", "callbacks", "communicator", "sync_statistics")
 NAMES = (*_FIXED, *_FREE)

@@ -48,6 +48,7 @@ def test_a_recipe_builds_a_network_and_a_solver(name, data, tmp_path):
     assert solver.num_epochs == chosen.epochs > 1
     assert chosen.data == "cifar10"
     assert chosen.num_test == 10000
+    assert solver.draw_ahead
     assert model.params["W1"].std() > 0
 
 

@@ -99,6 +99,7 @@ INTERNAL = {
     "optim.find": "called by the Solver",
     "training.arguments": "called by the Solver",
     "training.averages": "called by the Solver",
+    "training.minibatch": "called by the Solver",
     "training.groups": "called by the Solver",
     "training.checkpoint.tidy": "called by the command line",
     "training.checkpoint.take_over": "called by the Solver",

@@ -230,6 +230,7 @@ def _changeable_settings(options: argparse.Namespace) -> dict[str, Any]:
         "num_epochs": options.epochs,
         "print_every": options.print_every,
         "checkpoint_every": options.checkpoint_every,
+        "draw_ahead": options.draw_ahead,
         "sync_statistics": not options.statistics_per_rank,
         "on_divergence": "raise",  # a command ends with a clear message
         **{name: function for name, function in functions.items() if function is not None},

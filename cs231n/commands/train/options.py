@@ -43,7 +43,7 @@ __all__ = [
 
 DEEP = ("fully-connected", "convnet")  # of any depth
 # What may be another value when a run goes on: nothing that its numbers depend on.
-FREE = ("epochs", "print_every", "checkpoint_every", "data_dir", "mpi")
+FREE = ("epochs", "print_every", "checkpoint_every", "data_dir", "mpi", "draw_ahead")
 SCHEDULES: dict[str, Schedule | None] = {
     "constant": None,
     "step": step,
@@ -94,6 +94,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="options from a file, see python -m cs231n recipes; those given here take precedence",
     )
     add("--seed", type=int, default=231, help="seed of NumPy's global generator")
+    add(
+        "--draw-ahead",
+        action="store_true",
+        help="draw and augment minibatches in a thread, while the step before is made",
+    )
     add("--print-every", type=int, default=20, help="iterations between printed losses")
     add(
         "--mirror",

@@ -83,7 +83,7 @@ def time_ours(steps: int, sync: bool) -> dict[str, float]:
         communicator=communicator,
         sync_statistics=sync,
     )
-    waited = _count_waiting(Ranks)
+    waited = count_waiting(Ranks)
     with solver._over_ranks():  # the steps alone, without accuracies
         for _ in range(5):
             solver._step()
@@ -94,7 +94,7 @@ def time_ours(steps: int, sync: bool) -> dict[str, float]:
     return {"step": seconds / steps, "waiting": waited[0] / steps, "loss": solver.loss_history[0]}
 
 
-def _count_waiting(ranks: Any) -> list[float]:
+def count_waiting(ranks: Any) -> list[float]:
     """Add up the time that a rank spends in waiting for messages."""
     total, wait = [0.0], ranks.wait
 

@@ -11,9 +11,9 @@ import numpy as np
 from cs231n.parallel.layers import Share, shared
 from cs231n.parallel.ranks import Ranks
 
-__all__ = ["Buckets", "whole_loss"]
+__all__ = ["BUCKET_BYTES", "Buckets", "whole_loss"]
 
-_BYTES = 1 << 20  # of a bucket: large beside the latency of a message, small beside a network
+BUCKET_BYTES = 1 << 20  # of a bucket: large beside the latency of a message, small beside a network
 
 
 class _Bucket(NamedTuple):
@@ -41,7 +41,7 @@ class Buckets:
         Bytes of a bucket.
     """
 
-    def __init__(self, ranks: Ranks, weight: float, capacity: int = _BYTES) -> None:
+    def __init__(self, ranks: Ranks, weight: float, capacity: int = BUCKET_BYTES) -> None:
         self._ranks, self._weight, self._capacity = ranks, weight, capacity
         self._waiting: list[tuple[str, np.ndarray]] = []
         self._sent: list[_Bucket] = []

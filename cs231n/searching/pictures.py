@@ -22,6 +22,7 @@ __all__ = ["accuracies", "curves", "importance", "parallel"]
 Space = Mapping[str, Range | Choice]
 _COLOURS = "viridis"
 _MOST_COLUMNS = 3
+_FEWEST = 6  # trials that count as the best ones, by which the importance of a number is told
 
 
 def accuracies(rows: Sequence[Row], space: Space) -> Figure:
@@ -110,7 +111,8 @@ def importance(found: Any) -> Figure | None:
     Arbitrary Subspaces, IJCAI 2023.
     """
     module = study.optuna()
-    evaluator = module.importance.PedAnovaImportanceEvaluator()
+    best = min(max(0.1, _FEWEST / max(len(found.get_trials(deepcopy=False)), 1)), 0.5)
+    evaluator = module.importance.PedAnovaImportanceEvaluator(target_quantile=best)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # of trials that are too few

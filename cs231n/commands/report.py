@@ -164,7 +164,8 @@ def _training(options: argparse.Namespace) -> str:
     """Return how a run was trained, in a line."""
     return (
         f"{options.update_rule}, learning rate {options.learning_rate:g}, {options.schedule};"
-        f" minibatches of {options.batch_size}, {options.epochs} epochs"
+        f" minibatches of {options.batch_size}, {options.epochs}"
+        f" epoch{'s' if options.epochs != 1 else ''}"
     )
 
 

@@ -181,7 +181,21 @@ def _explain_dots(axes: Axes, runs: Sequence[History], above: float | None) -> N
     if above is not None:
         text = f"(losses up to {above:.3g} lie above)"
         handles.append(Line2D([], [], linestyle="", label=text))
-    axes.legend(handles=handles, loc="upper right", edgecolor="none", fontsize=8)
+    axes.legend(handles=handles, loc=_free_corner(axes), edgecolor="none", fontsize=8)
+
+
+def _free_corner(axes: Axes) -> str:
+    """Return the corner with the least of the lines; dots, which are faint, may be behind."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    lines = [np.array(line.get_data(), float) for line in axes.lines if line.get_marker() != "."]
+    covered = dict.fromkeys(("upper right", "upper left", "lower left", "lower right"), 0.0)
+    for x, y in lines:
+        across, along = (x - left) / (right - left), (y - low) / (high - low)
+        for corner in covered:
+            beside = across > 0.5 if corner.endswith("right") else across < 0.5
+            within = (along > 0.7) & (along < 1) if corner.startswith("upper") else along < 0.3
+            covered[corner] += float(np.mean(beside & within))
+    return min(covered, key=lambda corner: covered[corner])
 
 
 def _scale_losses(axes: Axes, runs: Sequence[History]) -> float | None:

@@ -170,6 +170,25 @@ def test_a_diverging_run_does_not_flatten_the_others():
     axes.figure._repr_png_()
 
 
+LOSSES = {"falling": np.geomspace(3, 0.1, 80), "rising": np.linspace(1, 3, 80)}
+LOSSES |= {"flat": 2.3 + 0.01 * np.cos(np.linspace(0, 3, 80))}
+
+
+@pytest.mark.parametrize("course", LOSSES.values(), ids=LOSSES)
+def test_the_legend_of_the_loss_covers_no_line(course):
+    history = run(losses=80)
+    history.loss_history = list(course)
+    history.val_loss_history, history.accuracy_iterations = [course[0], max(course)], [1, 80]
+    if course[-1] < course[0]:
+        history.val_loss_history[1] = course[-1]
+    figure = plot_history(history)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    box = axes.get_legend().get_window_extent()
+    for values in drawn(axes)[1:]:
+        assert not box.count_contains(axes.transData.transform(np.transpose(values)))
+
+
 def test_a_validation_loss_is_drawn_where_it_was_measured(folder):
     history = run()
     history.val_loss_history, history.accuracy_iterations = [3.0, 2.0, 2.5], [1, 100, 200]

@@ -997,7 +997,7 @@ class Solver:
         done = self.state.iteration + 1
         if ahead is not None and done < self._num_iterations:
             ahead.begin(self._wanted(self.epoch + (done % self.iterations_per_epoch == 0)))
-        return found.X, found.y, found.count
+        return found.X, found.y, found.samples
 
     def _wanted(self, epoch: int) -> minibatch.Wanted:
         """Return what the next minibatch is made from."""

@@ -61,7 +61,7 @@ class Drawn(NamedTuple):
 
     X: np.ndarray
     y: np.ndarray
-    count: int
+    samples: int
     order: np.ndarray
 
 

@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import os
 
 import numpy as np
 import pytest
+from test_commands import finished, started
+from test_resume_command import numbers
 
 from cs231n.__main__ import main
 from cs231n.classifiers import ConvNet
@@ -94,6 +97,21 @@ def test_a_run_by_a_recipe_goes_on_without_it(tmp_path, capsys):
     assert main([*again, "--epochs", "3"]) == 0
     stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))["options"]
     assert (stored["recipe"], stored["momentum"]) == ("ten-minutes", 0.85)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_run_goes_on_with_averages_groups_and_the_thread(tmp_path):
+    words = ["train", "--recipe", "speedrun94", *SMALL, "--epochs", "4", "--print-every", "1"]
+    words += ["--checkpoint-every", "2"]
+    assert main([*words, "--output", str(tmp_path / "whole")]) == 0
+    process = started(tmp_path, *words, "--output", "run")
+    while "(Iteration 8 " not in (printed := process.stdout.readline()) and printed:
+        pass
+    process.kill()
+    finished(process)
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
 
 
 def test_the_list_tells_what_was_measured_and_nothing_else(monkeypatch, capsys):

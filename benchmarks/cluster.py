@@ -142,7 +142,7 @@ for i in 0 1; do
     ip link set data$i netns rank$i
     ip -n rank$i addr add {data}.$((i + 1))/24 dev data$i
     ip -n rank$i link set data$i up
-    ip netns exec rank$i tc qdisc add dev data$i root tbf rate {rate}mbit burst 64kb latency 100ms
+    ip netns exec rank$i tc qdisc add dev data$i root tbf rate {rate}mbit burst 64kb latency 4s
 done
 trap 'ip netns del rank0; ip netns del rank1' EXIT
 "$@"

@@ -6,6 +6,7 @@ THREADS ?= 2
 SECONDS ?= 60
 READERS ?= npz network model checkpoint batch imagenet image tar tar.gz tables idx cifar100 mat arrays
 PROCESSES ?= auto
+PYTHONS ?= 3.10 3.14t
 KILLS ?= 100
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard cs231n/*.pyx cs231n/kernels/*.pyx cs231n/kernels/csrc/*)
@@ -104,11 +105,11 @@ $(VENV)/.dist: $(VENV)/.installed
 
 # Builds what is released, from what is committed: an sdist, a wheel with kernels, one without.
 dist: $(VENV)/.dist
-	$(BIN)/python packaging/make_dist.py
+	$(BIN)/python packaging/make_dist.py $(PYTHONS)
 
 # Looks into them, installs each in a fresh environment and uses it from another folder.
 dist-check: $(VENV)/.dist
-	$(BIN)/python packaging/check_dist.py
+	$(BIN)/python packaging/check_dist.py $(if $(QUICK),--quick)
 
 # Builds the kernels for Arm and Windows, and runs the tests of agreement under emulation; on Debian, with
 # gcc-aarch64-linux-gnu, qemu-user-static and gcc-mingw-w64-x86-64.  Says what it skips.

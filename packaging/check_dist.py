@@ -1,10 +1,13 @@
 """Check what `make_dist.py` made: look into it, install it, use it from another folder.
 
-    python packaging/check_dist.py [WORD ...]    # only what is titled with one of the words
+    python packaging/check_dist.py [--quick]
 
 Each wheel and the sdist, with and without a compiler, goes into a fresh environment, in which the
-main job and a sample of the tests run on the installed package; the wheel with kernels with the
-oldest versions of what it needs, the others with the newest.  Two are tried at a time.
+main job and a sample of the tests run on the installed package: the wheel with kernels with the
+oldest versions of what it needs, the others with the newest, and on the other versions of Python
+that are found; the sdist, once compiled, passes all its tests.  `--quick` makes the job and the
+sample small, and leaves out what compiles anew: the wheel with kernels was made from the sdist.
+Two are tried at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +29,11 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 DIST = HERE.parent / "dist"
 
+UV = (sys.executable, "-m", "uv")
+COMPILED = ("cs231n/im2col_cython.*.so", "cs231n/kernels/native.*.so")
 # What a wheel may hold, and what it may not even if that would allow it.
 ALLOWED = (
-    *("cs231n/*.py", "cs231n/py.typed", "cs231n/*.abi3.so"),
+    *("cs231n/*.py", "cs231n/py.typed", *COMPILED),
     *("cs231n-*.dist-info/METADATA", "cs231n-*.dist-info/WHEEL", "cs231n-*.dist-info/RECORD"),
     *("cs231n-*.dist-info/top_level.txt", "cs231n-*.dist-info/entry_points.txt"),
     *("cs231n-*.dist-info/LICENSE", "cs231n-*.dist-info/licenses/LICENSE"),
@@ -36,7 +41,6 @@ ALLOWED = (
 )
 FORBIDDEN = ("cs231n/setup.py", "*/test*", "*.pyx", "*/csrc/*")
 NEEDED = ("cs231n/layers.py", "cs231n/py.typed", "cs231n/commands/train/options.py")
-COMPILED = ("cs231n/im2col_cython.abi3.so", "cs231n/kernels/native.abi3.so")
 IN_SDIST = (
     *("setup.py", "pyproject.toml", "LICENSE", "Makefile", "tests/conftest.py"),
     *("tests/layers/known_answers.json", "cs231n/kernels/native.pyx"),
@@ -44,9 +48,12 @@ IN_SDIST = (
 )
 MOST = 5e6  # bytes of a wheel
 SAMPLE = (
-    *("tests/layers/test_layers.py", "tests/layers/test_known_answers.py"),
-    *("tests/training/test_optim.py", "tests/classifiers/test_networks.py"),
+    *("tests/layers/test_layers.py", "tests/classifiers/test_networks.py"),
+    *("tests/layers/test_known_answers.py", "tests/training/test_optim.py"),
 )
+QUICK_SAMPLE = SAMPLE[:1]
+QUICK_JOB = ("--num-training", "500", "--epochs", "1")
+NEWER = ("3.12", "3.13", "3.14")  # than 3.11, for which the stable interface is
 
 
 class Trial(NamedTuple):
@@ -57,35 +64,54 @@ class Trial(NamedTuple):
     compiled: bool
     options: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    python: str = sys.executable
+    tests: tuple[str, ...] = SAMPLE
 
 
-def main(words: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run all checks; one that fails ends them."""
+    quick = "--quick" in arguments
     sdist, compiled, pure = (find(pattern) for pattern in ("*.tar.gz", "*abi3*.whl", "*any.whl"))
-    for wheel in (compiled, pure):
-        check_contents(wheel, COMPILED if wheel == compiled else ())
+    for wheel in (compiled, pure, *other_wheels()):
+        check_contents(wheel, wheel != pure)
         check_metadata(wheel)
     check_sdist(sdist)
-    run([sys.executable, "-m", "twine", "check", "--strict", *map(str, (sdist, compiled, pure))])
-    trials = all_trials(sdist, compiled, pure)
-    chosen = [trial for trial in trials if not words or any(word in trial.title for word in words)]
+    everything = (sdist, compiled, pure, *other_wheels())
+    run([sys.executable, "-m", "twine", "check", "--strict", *map(str, everything)])
+    trials = [*all_trials(sdist, compiled, pure), *([] if quick else more_trials(sdist, compiled))]
     with ThreadPoolExecutor(2) as pool:
-        for line in pool.map(lambda trial: try_out(trial, sdist), chosen):
+        for line in pool.map(lambda trial: try_out(trial, sdist, quick), trials):
             print(line, flush=True)
-    print(f"cs231n: what would be released is in order ({len(chosen)} of {len(trials)} tried)")
+    print("cs231n: what would be released is in order")
     return 0
 
 
 def all_trials(sdist: Path, compiled: Path, pure: Path) -> list[Trial]:
-    """Return all installations, those that compile first, for they take longest."""
+    """Return the installations that nothing is compiled for."""
     oldest = ("--constraint", str(HERE / "oldest.txt"))
-    required = (("CS231N_REQUIRE_EXTENSION", "1"),)
     return [
-        Trial("the sdist, with a compiler", sdist, True, (), required),
-        Trial("the wheel with kernels, with the oldest packages", compiled, True, oldest),
         Trial("the pure wheel, with the newest packages", pure, False),
-        Trial("the sdist, without a compiler", sdist, False, (), (("CC", "/bin/false"),)),
+        Trial("the wheel with kernels, with the oldest packages", compiled, True, options=oldest),
+        Trial("the sdist, without a compiler", sdist, False, variables=(("CC", "/bin/false"),)),
     ]
+
+
+def more_trials(sdist: Path, compiled: Path) -> Iterator[Trial]:
+    """Yield the installation that compiles, and those for other versions of Python."""
+    required = (("CS231N_REQUIRE_EXTENSION", "1"),)
+    yield Trial("the sdist, with a compiler", sdist, True, variables=required, tests=("tests",))
+    for wheel in other_wheels():
+        version = wheel.name.split("-")[3].removeprefix("cp3")  # such as 10, and 14t
+        yield Trial(f"its own wheel on Python 3.{version}", wheel, True, python=f"3.{version}")
+    for version in NEWER:
+        if version in sys.version or not find_python(version):
+            continue
+        yield Trial(f"the wheel with kernels on Python {version}", compiled, True, python=version)
+
+
+def other_wheels() -> list[Path]:
+    """Return the wheels that are for one version of Python."""
+    return [path for path in sorted(DIST.glob("*-cp*.whl")) if "-abi3-" not in path.name]
 
 
 def find(pattern: str) -> Path:
@@ -96,13 +122,14 @@ def find(pattern: str) -> Path:
     return found[0]
 
 
-def check_contents(wheel: Path, compiled: Iterable[str]) -> None:
+def check_contents(wheel: Path, compiled: bool) -> None:
     """Compare the names in a wheel with what it may and must hold."""
+    needed = (*NEEDED, *(COMPILED if compiled else ()))
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
     odd = [name for name in names if not matches(name, ALLOWED) or matches(name, FORBIDDEN)]
-    missing = [name for name in (*NEEDED, *compiled) if name not in names]
-    extra = [name for name in names if name.endswith(".so") and name not in compiled]
+    missing = [pattern for pattern in needed if not fnmatch.filter(names, pattern)]
+    extra = [name for name in names if name.endswith(".so") and not matches(name, needed)]
     if odd or missing or extra or wheel.stat().st_size > MOST:
         raise SystemExit(
             f"check_dist: {wheel.name} of {wheel.stat().st_size} bytes holds {odd + extra}, and"
@@ -138,29 +165,42 @@ def check_sdist(sdist: Path) -> None:
         raise SystemExit(f"check_dist: {sdist.name} lacks {missing}, and holds {built}")
 
 
-def try_out(trial: Trial, sdist: Path) -> str:
-    """Install in a fresh environment, and use what was installed from another folder."""
+def try_out(trial: Trial, sdist: Path, quick: bool) -> str:
+    """Install in a fresh environment, use what was installed from another folder, and tell."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        run([sys.executable, "-m", "venv", str(scratch / "venv")])
-        python = str(scratch / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        tools = ["pytest>=8", "hypothesis>=6", "pytest-xdist>=3.6"]
-        # Variables of the build stay out of the runs below.
-        run([*pip, *trial.options, str(trial.artefact), *tools], variables=trial.variables)
-        work = scratch / "work"
+        work = Path(name, "work")
+        python = install(trial, Path(name))
         unpack_tests(sdist, work)
         script = "from cs231n import fast_layers; print(fast_layers.backend())"
         kernels = run([python, "-W", "ignore", "-c", script], work).strip()
         if (kernels == "numpy") == trial.compiled:
             raise SystemExit(f"check_dist: {trial.title}: the kernels are {kernels}")
         run([python, "-m", "cs231n", "info"], work)
-        job = ["--output", "run", *(() if trial.compiled else ("--num-training", "2000"))]
-        run([python, "-m", "cs231n", "train", *job], work)
-        tests = run([python, "-m", "pytest", "-q", *SAMPLE], work)
+        job = QUICK_JOB if quick else () if trial.compiled else ("--num-training", "2000")
+        run([python, "-m", "cs231n", "train", "--output", "run", *job], work)
+        tests = QUICK_SAMPLE if quick else trial.tests
+        told = run([python, "-m", "pytest", "-q", *tests], work).splitlines()[-1]
         took = f"{time.monotonic() - began:.0f} s in all"
-        return f"{trial.title}: {kernels}; {tests.splitlines()[-1]}; {took}"
+        return f"{trial.title}: {kernels}; {told}; {took}"
+
+
+def install(trial: Trial, folder: Path) -> str:
+    """Install in a fresh environment in a folder; return the Python there."""
+    run([*UV, "venv", "--quiet", "--python", trial.python, str(folder / "venv")])
+    python = str(folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    pip = [*UV, "pip", "install", "--quiet", "--python", python]
+    fresh = ("--refresh-package", "cs231n")  # the rest may come from uv's cache
+    what = f"cs231n[test] @ {trial.artefact.as_uri()}"
+    # Variables of the build stay out of what follows.
+    run([*pip, *fresh, *trial.options, what], variables=trial.variables)
+    return python
+
+
+def find_python(version: str) -> bool:
+    """Whether this machine has a version of Python."""
+    command = [*UV, "python", "find", "--no-python-downloads", "--no-project", version]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def unpack_tests(sdist: Path, work: Path) -> None:

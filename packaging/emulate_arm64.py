@@ -23,7 +23,7 @@ CC, QEMU = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
 DEBIAN = ("python3-minimal", "libpython3-stdlib", "libpython3-dev", "libstdc++6", "zlib1g")
 PACKAGES = ("numpy", "matplotlib", "imageio", "Pillow", "pooch", "tqdm", "filelock", "platformdirs")
 TESTS = (
-    *("tests/layers/test_fast_layers.py", "-k", "not numpy and not layout and not extension"),
+    *("tests/layers/test_fast_layers.py", "-k", "agree and not numpy and not layout"),
     *("-x", "-q", "-p", "no:cacheprovider"),
 )
 CHECK = "from cs231n.kernels import backend; assert backend.available()[0] == 'neon'"

@@ -1,10 +1,11 @@
 """Make what is released, in `dist`: an sdist, a wheel with compiled kernels, and one without.
 
-    python packaging/make_dist.py
+    python packaging/make_dist.py [PYTHON ...]    # such as 3.10 3.14t: for wheels of their own
 
 Everything is built from what is committed, unpacked into a folder of its own.  The wheel with
-kernels uses Python's stable interface (abi3): one for Python 3.11 and all newer ones.  On Linux
-auditwheel strips it and gives it the name of the oldest system that it runs on.
+kernels uses Python's stable interface (abi3): one for Python 3.11 and all newer ones.  Python 3.10
+and free-threaded ones take wheels of their own, which are built where such a Python is found.  On
+Linux auditwheel strips wheels and gives them the name of the oldest system that they run on.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 DIST = TOP / "dist"
+UV = (sys.executable, "-m", "uv")
 
 
-def main() -> int:
-    """Build all three and list them."""
+def main(versions: Sequence[str]) -> int:
+    """Build all and list them."""
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     with tempfile.TemporaryDirectory() as scratch:
@@ -38,9 +41,12 @@ def main() -> int:
         say("the wheel with NumPy's kernels")
         build("--wheel", source, DIST, CS231N_PURE="1")
         say("the wheel with compiled kernels, which takes some minutes")
-        raw = Path(scratch, "wheels")
-        build("--wheel", source, raw, CS231N_ABI3="1", CS231N_REQUIRE_EXTENSION="1")
-        repair(next(raw.glob("*.whl")))
+        build_compiled(sys.executable, source, Path(scratch, "abi3"))
+        for version in versions:
+            python = find_python(version)
+            say(f"that for Python {version}" if python else f"none for {version}: there is none")
+            if python:
+                build_compiled(python, source, Path(scratch, version))
     for path in sorted(DIST.iterdir()):
         print(f"{path.stat().st_size / 1e6:7.2f} MB  {path.name}")
     return 0
@@ -60,9 +66,25 @@ def unpack_commit(folder: Path) -> None:
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
 
 
-def build(kind: str, source: Path, target: Path, **variables: str) -> None:
+def find_python(version: str) -> str | None:
+    """Return the interpreter of a version, if there is one on this machine."""
+    command = [*UV, "python", "find", "--no-python-downloads", "--no-project", version]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def build_compiled(python: str, source: Path, raw: Path) -> None:
+    """Build a wheel with kernels, and repair it."""
+    variables = {"CS231N_ABI3": "1", "CS231N_REQUIRE_EXTENSION": "1"}
+    build("--wheel", source, raw, python, **variables)
+    repair(next(raw.glob("*.whl")))
+
+
+def build(
+    kind: str, source: Path, target: Path, python: str = sys.executable, **variables: str
+) -> None:
     """Build an sdist or a wheel in an environment of its own."""
-    command = [sys.executable, "-m", "build", kind, "--outdir", str(target), str(source)]
+    command = [*UV, "build", kind, "--python", python, "--out-dir", str(target), str(source)]
     done = subprocess.run(
         command, env={**os.environ, **variables}, cwd=source.parent, capture_output=True, text=True
     )
@@ -71,7 +93,7 @@ def build(kind: str, source: Path, target: Path, **variables: str) -> None:
 
 
 def repair(wheel: Path) -> None:
-    """Put the wheel into `dist`: stripped and named by its system on Linux, else as it is."""
+    """Put a wheel into `dist`: stripped and named by its system on Linux, else as it is."""
     if not sysconfig.get_platform().startswith("linux"):
         shutil.copy(wheel, DIST)
         return
@@ -81,4 +103,4 @@ def repair(wheel: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""What `make dist-check` refuses, and that the oldest versions it tries are the oldest allowed."""
+
+import importlib.util
+import io
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+METADATA = """\
+Metadata-Version: 2.4
+Name: cs231n
+Author: The cs231n developers
+License: MIT
+Keywords: NumPy
+Project-URL: Course, https://example.org
+Classifier: Typing :: Typed
+Requires-Python: >=3.10
+"""
+
+if not (TOP / "packaging").is_dir():
+    pytest.skip("needs the folder packaging", allow_module_level=True)
+SPEC = importlib.util.spec_from_file_location("check_dist", TOP / "packaging" / "check_dist.py")
+check_dist = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(check_dist)
+
+
+def wheel(folder, *names, metadata=METADATA):
+    """Write a wheel of what every one needs, with more files, or without those after a "-"."""
+    files = {*check_dist.NEEDED, *names} - {name[1:] for name in names if name[0] == "-"}
+    path = folder / "cs231n-1.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in sorted(name for name in files if name[0] != "-"):
+            archive.writestr(name, "")
+        archive.writestr("cs231n-1.0.0.dist-info/METADATA", metadata)
+    return path
+
+
+KERNELS = ("cs231n/im2col_cython.abi3.so", "cs231n/kernels/native.abi3.so")
+
+
+@pytest.mark.parametrize(("names", "compiled"), [((), False), (KERNELS, True)])
+def test_a_wheel_of_what_is_expected_passes(names, compiled, tmp_path):
+    path = wheel(tmp_path, *names)
+    check_dist.check_contents(path, compiled)
+    check_dist.check_metadata(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        ("tests/test_api.py", False),
+        ("cs231n/tests/test_api.py", False),
+        ("cs231n/setup.py", False),
+        ("cs231n/im2col_cython.pyx", False),
+        ("cs231n/kernels/csrc/relu.h", False),
+        ("cs231n/kernels/native.abi3.so", False),
+        ("cs231n.libs/libgomp.so", True),
+        ("-cs231n/py.typed", False),
+        ("-cs231n/kernels/native.abi3.so", True),
+    ],
+)
+def test_a_wheel_with_more_or_less_is_refused(name, compiled, tmp_path):
+    path = wheel(tmp_path, *(KERNELS if compiled else ()), name)
+    with pytest.raises(SystemExit, match="holds"):
+        check_dist.check_contents(path, compiled)
+
+
+@pytest.mark.parametrize("line", METADATA.splitlines()[2:])
+def test_metadata_that_lack_a_field_are_refused(line, tmp_path):
+    path = wheel(tmp_path, metadata=METADATA.replace(f"{line}\n", ""))
+    with pytest.raises(SystemExit, match=line.split(":")[0]):
+        check_dist.check_metadata(path)
+
+
+@pytest.mark.parametrize("name", [None, "-tests/conftest.py", "cs231n/kernels/native.c"])
+def test_an_sdist_holds_what_its_tests_need_and_nothing_built(name, tmp_path):
+    path = tmp_path / "cs231n-1.0.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for each in ({*check_dist.IN_SDIST} | {name or "setup.py"}) - {f"{name}"[1:]}:
+            archive.addfile(tarfile.TarInfo(f"cs231n-1.0.0/{each}"), io.BytesIO())
+    if name is None:
+        return check_dist.check_sdist(path)
+    with pytest.raises(SystemExit, match=name.lstrip("-")):
+        check_dist.check_sdist(path)
+
+
+def test_the_oldest_versions_that_are_tried_are_the_oldest_allowed():
+    project = (TOP / "pyproject.toml").read_text()
+    (listed,) = re.findall(r"^dependencies = \[(.*?)^\]", project, re.M | re.S)
+    allowed = dict(re.findall(r'"(\w+)>=([\d.]+)"', listed))
+    tried = dict(re.findall(r"^(\w+)==([\d.]+)$", (TOP / "packaging/oldest.txt").read_text(), re.M))
+    assert tried.keys() == allowed.keys()
+    for name, version in allowed.items():
+        assert f"{tried[name]}.0".startswith(f"{version}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["compare_runs", "plot_history"]
+
+Corner = Literal["upper right", "upper left", "lower left", "lower right"]
+_CORNERS: tuple[Corner, ...] = get_args(Corner)
 
 _START = 0.05  # the part of a run whose losses do not decide the scale
 _NEAR = 1.6  # times the range of the rest: first losses in it are shown all the same
@@ -184,11 +187,11 @@ def _explain_dots(axes: Axes, runs: Sequence[History], above: float | None) -> N
     axes.legend(handles=handles, loc=_free_corner(axes), edgecolor="none", fontsize=8)
 
 
-def _free_corner(axes: Axes) -> str:
+def _free_corner(axes: Axes) -> Corner:
     """Return the corner with the least of the lines; dots, which are faint, may be behind."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     lines = [np.array(line.get_data(), float) for line in axes.lines if line.get_marker() != "."]
-    covered = dict.fromkeys(("upper right", "upper left", "lower left", "lower right"), 0.0)
+    covered = dict.fromkeys(_CORNERS, 0.0)
     for x, y in lines:
         across, along = (x - left) / (right - left), (y - low) / (high - low)
         for corner in covered:

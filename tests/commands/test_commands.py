@@ -16,7 +16,7 @@ from children import environment
 from PIL import Image
 
 import cs231n
-from cs231n import data_utils, fast_layers, layer_utils, layers, schedules
+from cs231n import data_utils, fast_layers, layer_utils, layers, modern_layers, schedules
 from cs231n.__main__ import main
 from cs231n.checking.layer_table import LAYERS, SANDWICHES
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet
@@ -429,7 +429,7 @@ def test_ctrl_c_writes_the_results_so_far(tmp_path):
 def layer_names():
     """Return the names of all layers, from those of the public functions."""
     twins = {name for name in fast_layers.__all__ if name.endswith("_fast")}
-    public = {*layers.__all__, *layer_utils._OWN, *twins}
+    public = {*layers.__all__, *modern_layers.__all__, *layer_utils._OWN, *twins}
     forwards = {name for name in public if "_forward" in name}
     losses = {name for name in public if "_loss" in name}
     return {*(name.replace("_forward", "") for name in forwards), *losses, "batchnorm_alt"}

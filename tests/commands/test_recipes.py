@@ -21,6 +21,7 @@ NAMES = ("quick", "resnet20", "speedrun94", "ten-minutes")
 SMALL = (
     *("--data", "builtin", "--num-training", "60", "--num-test", "20", "--batch-size", "20"),
     *("--architecture", "whiten2-conv4p-conv4-gmax-fc10/9", "--learning-rate", "0.05"),
+    *("--activation", "relu"),  # the reference's erf takes seconds for the validation images
 )
 
 

@@ -44,13 +44,14 @@ benchmarks: setup
 	$(BIN)/python benchmarks/epoch.py --threads $(THREADS) --dtype float32
 	$(BIN)/python benchmarks/scaling.py --threads $(THREADS)
 
-# Installs Jupyter and opens the notebooks.
+# Installs Jupyter and opens the notebooks.  What is installed here and below is what an extra adds:
+# the package itself is there, and would be compiled anew if it was named by its folder.
 notebooks: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebooks]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cs231n[notebooks]'
 	$(BIN)/jupyter lab notebooks
 
 $(VENV)/.execute: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[execute]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cs231n[execute]'
 	touch $@
 
 # Runs all of them in full and stores their outputs, on the real CIFAR-10 where it is found.
@@ -91,7 +92,7 @@ sanitize-threads: setup
 	    $(abspath $(BIN))/python -m pytest -q -s tests/kernels/test_threads.py -k "different_kernels or eight"
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cs231n[docs]'
 	touch $@
 
 # Builds the site, warnings being errors, runs its examples, and looks at it in a browser, if there is one.
@@ -100,7 +101,7 @@ docs: $(VENV)/.docs
 	CS231N_SITE=build/docs/html $(BIN)/python -m pytest -q tests/docs
 
 $(VENV)/.dist: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dist]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cs231n[dist]'
 	touch $@
 
 # Builds what is released, from what is committed: an sdist, a wheel with kernels, one without.

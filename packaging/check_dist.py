@@ -34,13 +34,17 @@ COMPILED = ("cs231n/im2col_cython.*.so", "cs231n/kernels/native.*.so")
 # What a wheel may hold, and what it may not even if that would allow it.
 ALLOWED = (
     *("cs231n/*.py", "cs231n/py.typed", *COMPILED),
+    *("cs231n/commands/recipes/*.txt", "cs231n/commands/recipes/measured.csv"),
     *("cs231n-*.dist-info/METADATA", "cs231n-*.dist-info/WHEEL", "cs231n-*.dist-info/RECORD"),
     *("cs231n-*.dist-info/top_level.txt", "cs231n-*.dist-info/entry_points.txt"),
     *("cs231n-*.dist-info/LICENSE", "cs231n-*.dist-info/licenses/LICENSE"),
     "cs231n-*.dist-info/sboms/auditwheel.cdx.json",
 )
 FORBIDDEN = ("cs231n/setup.py", "*/test*", "*.pyx", "*/csrc/*")
-NEEDED = ("cs231n/layers.py", "cs231n/py.typed", "cs231n/commands/train/options.py")
+NEEDED = (
+    *("cs231n/layers.py", "cs231n/py.typed", "cs231n/commands/train/options.py"),
+    *("cs231n/commands/recipes/quick.txt", "cs231n/commands/recipes/measured.csv"),
+)
 IN_SDIST = (
     *("setup.py", "pyproject.toml", "LICENSE", "Makefile", "tests/conftest.py"),
     *("tests/layers/known_answers.json", "cs231n/kernels/native.pyx"),

@@ -69,6 +69,19 @@ def test_a_wheel_with_more_or_less_is_refused(name, compiled, tmp_path):
         check_dist.check_contents(path, compiled)
 
 
+def test_all_data_of_the_package_may_be_in_a_wheel():
+    tomllib = pytest.importorskip("tomllib")  # of Python 3.11
+    data = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    files = [
+        path.relative_to(TOP).as_posix()
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in (TOP / package.replace(".", "/")).glob(pattern)
+    ]
+    assert [name for name in files if not check_dist.matches(name, check_dist.ALLOWED)] == []
+    assert {f"cs231n/commands/recipes/{name}" for name in ("quick.txt", "measured.csv")} <= {*files}
+
+
 @pytest.mark.parametrize("line", METADATA.splitlines()[2:])
 def test_metadata_that_lack_a_field_are_refused(line, tmp_path):
     path = wheel(tmp_path, metadata=METADATA.replace(f"{line}\n", ""))

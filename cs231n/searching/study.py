@@ -28,7 +28,10 @@ _JOURNAL = "study.journal"
 
 def optuna() -> Any:
     """Import Optuna, which is silent but for warnings; it is an extra and takes a second."""
-    found = extras.need("optuna", "search", "a search")
+    with warnings.catch_warnings():
+        # Optuna asks for the bars of notebooks, without which tqdm warns: the bar here is ours.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        found = extras.need("optuna", "search", "a search")
     found.logging.set_verbosity(found.logging.WARNING)
     return found
 

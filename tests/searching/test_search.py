@@ -1,10 +1,12 @@
 """Searches: one table whatever runs them, in any order; killed workers, resumption, pruning."""
 
 import csv
+import subprocess
 import sys
 
 import pytest
 import trials
+from children import environment
 from trials import Inline
 
 from cs231n.core import extras
@@ -195,6 +197,26 @@ def test_a_missing_package_is_one_clear_line(tmp_path, monkeypatch):
         run(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="f needs nowhere, which is not installed"):
         extras.need("nowhere.at_all", "x", "f")
+
+
+def test_optuna_comes_silently_into_a_notebook_without_widgets():
+    lines = [
+        "import sys, types",
+        "kernel = types.SimpleNamespace(config={'IPKernelApp': {}})",
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: kernel)",
+        "sys.modules['ipykernel.zmqshell'] = types.ModuleType('zmqshell')",
+        "sys.modules['ipywidgets'] = None",
+        "from cs231n.searching import study",
+        "study.optuna().create_study()",
+    ]
+    child = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stderr == ""
 
 
 @pytest.mark.parametrize("name", ["trials", "jobs", "threads", "points"])

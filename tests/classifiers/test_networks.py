@@ -92,6 +92,7 @@ def test_conv_net_initial_loss_is_the_published_one():
     assert model.loss(X, y)[0] == pytest.approx(2.50825563, abs=3e-8)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("reg", [0, 0.7])
 @pytest.mark.parametrize("keep", [1, 0.6])
 @pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])

@@ -285,6 +285,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.long
 def test_an_empty_folder_is_taken(tmp_path):
     assert main(["train", *SMALL, "--epochs", "1", "--output", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == FILES

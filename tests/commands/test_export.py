@@ -82,6 +82,7 @@ def test_onnx_gives_the_same_scores(build, normalization, rng):
         assert_near(probabilities, model.predict_proba(part))
 
 
+@pytest.mark.long
 def test_torch_gives_the_same_scores(rng, tmp_path, capsys):
     # One network, of the most kinds of layers: PyTorch takes seconds to load what exports.
     # tests/classifiers/test_torch_bridge.py compares every layer.

@@ -84,6 +84,7 @@ def test_what_stands_on_the_command_line_takes_precedence():
     assert (plain.epochs, plain.augment, plain.fixed_scale) == (2, True, True)
 
 
+@pytest.mark.long
 def test_a_run_by_a_recipe_goes_on_without_it(tmp_path, capsys):
     folder = tmp_path / "run"
     words = ["train", "--recipe", "ten-minutes", *SMALL]
@@ -100,6 +101,7 @@ def test_a_run_by_a_recipe_goes_on_without_it(tmp_path, capsys):
     assert (stored["recipe"], stored["momentum"]) == ("ten-minutes", 0.85)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_run_goes_on_with_averages_groups_and_the_thread(tmp_path):
     words = ["train", "--recipe", "speedrun94", *SMALL, "--epochs", "4", "--print-every", "1"]

@@ -75,7 +75,7 @@ def test_the_same_classes_keep_all_weights(work, model, capsys):
     assert new.form() == old.form()
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_other_classes_get_a_new_last_layer(work, model, capsys):
     words = ["train", "--from", str(work / model), "--data", str(work / "birds"), *SMALL]

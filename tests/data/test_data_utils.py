@@ -520,6 +520,7 @@ class TestRealCifar10:
         means = Xtr.mean(axis=(0, 1, 2), dtype=np.float64) / 255
         np.testing.assert_allclose(means, [0.4914, 0.4822, 0.4465], atol=5e-5)
 
+    @pytest.mark.long
     def test_default_splits(self, cifar10_dir):
         data = get_CIFAR10_data(cifar10_dir=cifar10_dir)
         assert [data[key].shape[0] for key in KEYS] == [49000, 49000, 1000, 1000, 1000, 1000]

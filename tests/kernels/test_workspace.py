@@ -37,6 +37,7 @@ def free_bytes():
     return sum(block.nbytes for block in workspace._free)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int32"])
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 4), (5,), (3, 50, 1000), (70_001,)])
 def test_arrays_are_what_was_asked_for(shape, dtype):

@@ -232,6 +232,7 @@ def test_softmax_loss_agrees_with_the_reference(shape, smoothing, scale, dtype, 
         assert_close(dx, expected_dx.astype(dtype))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CONV_CASES.values(), ids=CONV_CASES)
 def test_conv_agrees_with_naive(case, dtype, backend_name, rng):
@@ -241,6 +242,7 @@ def test_conv_agrees_with_naive(case, dtype, backend_name, rng):
         assert_close(found, expected)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("draw", ["draw", "draw_ties"])
 @pytest.mark.parametrize("case", POOL_CASES.values(), ids=POOL_CASES)
@@ -342,6 +344,7 @@ def test_an_unknown_way_is_refused():
             conv_by_kernels(arrays, 1, "fast")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", range(4), ids=["x", "w", "b", "dout"])
 @both_ways

@@ -123,6 +123,7 @@ def test_samples_of_one_number_have_no_gradient(name, dtype, backend_name, rng):
     np.testing.assert_array_equal(dgamma, [0])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("replace", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_whole_run_gives_the_same_bits_on_any_number_of_threads(dtype, replace, backend_name):

@@ -144,6 +144,7 @@ def test_a_callback_stops_the_run_at_a_step(tmp_path, capsys):
     assert len(longer.loss_history) == 4 * PER_EPOCH
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_step_end", "on_epoch_end", "on_train_end"])
 def test_an_error_is_told_with_its_name_and_loses_nothing(hook, tmp_path, capsys):
     expected = outcome_of(solver(checkpoint_name=tmp_path / "plain"))

@@ -130,6 +130,7 @@ def test_after_any_number_of_steps(every, steps, tmp_path):
     assert_goes_on(network, lambda: arguments, tmp_path, steps)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "kind", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64]
 )
@@ -395,6 +396,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("make", "data", "message"), REFUSALS.values(), ids=REFUSALS)
 def test_the_checkpoint_of_another_run_is_refused_with_what_differs(make, data, message, tmp_path):
     path = stopped(tmp_path)
@@ -480,6 +482,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("given", "again", "message"), FUNCTIONS.values(), ids=FUNCTIONS)
 def test_functions_must_be_given_again_and_be_the_same(given, again, message, tmp_path):
     path = stopped(tmp_path, **given)

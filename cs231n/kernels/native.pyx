@@ -23,6 +23,9 @@ __all__ = [
     "add_scaled",
     "batch_norm_backward",
     "batch_norm_forward",
+    "batch_norm_rest",
+    "batch_norm_statistics",
+    "batch_norm_sums",
     "conv_dw",
     "conv_dx",
     "conv_forward",
@@ -58,8 +61,13 @@ cdef extern from "csrc/dispatch.h" nogil:
 
     ctypedef struct norm_shape:
         Py_ssize_t N, C, D, G
-        double eps, slope
-        int train, activation
+        double eps, slope, count
+        int train, activation, part
+
+    enum:
+        WHOLE
+        SUMS_ONLY
+        REST
 
     enum:
         NO_ACTIVATION
@@ -402,7 +410,7 @@ cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double ep
     """Describe a normalisation of x (N, C, pixels) to the kernels."""
     cdef norm_shape s
     s.N, s.C, s.D = x.shape[0], x.shape[1], x.shape[2]
-    s.G, s.eps, s.train = G, eps, train
+    s.G, s.eps, s.train, s.part, s.count = G, eps, train, WHOLE, s.N * s.D
     s.activation, s.slope = _ACTIVATIONS[activation], slope
     _require(s.N > 0 and s.C > 0 and s.D > 0)
     return s
@@ -460,6 +468,54 @@ def batch_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1
         kernels.batch_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &beta[0],
                                     &mean[0], &var[0], &dx[0, 0, 0], &dgamma[0], &dbeta[0],
                                     threads)
+
+
+def batch_norm_statistics(const floating[:, :, ::1] x, floating[::1] mean, floating[::1] var):
+    """Write the mean and variance of each channel of x (N, C, pixels)."""
+    cdef norm_shape s = _norm_shape(x, 1, 0)
+    s.part = SUMS_ONLY
+    _require(mean.shape[0] == s.C and var.shape[0] == s.C)
+    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef int threads = get_num_threads()
+    with nogil:
+        kernels.batch_norm_forward(&s, &x[0, 0, 0], NULL, NULL, NULL, &mean[0], &var[0], threads)
+
+
+def batch_norm_sums(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
+                    const floating[::1] gamma, const floating[::1] beta,
+                    const floating[::1] mean, const floating[::1] var, floating[::1] dgamma,
+                    floating[::1] dbeta, double eps, activation="", double slope=0):
+    """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
+    cdef norm_shape s = _norm_shape(x, 1, eps, True, activation, slope)
+    s.part = SUMS_ONLY
+    _require(_same(x.shape, dout.shape, 3) and _hold(s.C, gamma, beta, mean, var)
+             and _hold(s.C, gamma, beta, dgamma, dbeta))
+    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef int threads = get_num_threads()
+    with nogil:
+        kernels.batch_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &beta[0],
+                                    &mean[0], &var[0], NULL, &dgamma[0], &dbeta[0], threads)
+
+
+def batch_norm_rest(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
+                    const floating[::1] gamma, const floating[::1] beta,
+                    const floating[::1] mean, const floating[::1] var, floating[:, :, ::1] dx,
+                    const floating[::1] dgamma, const floating[::1] dbeta, double count,
+                    double eps, activation="", double slope=0):
+    """Write the gradient of x, a part of a batch that has `count` numbers in each channel.
+
+    mean, var, dgamma and dbeta are those of the whole batch.
+    """
+    cdef norm_shape s = _norm_shape(x, 1, eps, True, activation, slope)
+    s.part, s.count = REST, count
+    _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
+             and _hold(s.C, gamma, beta, mean, var) and _hold(s.C, gamma, beta, dgamma, dbeta))
+    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef int threads = get_num_threads()
+    with nogil:
+        kernels.batch_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &beta[0],
+                                    &mean[0], &var[0], &dx[0, 0, 0], <floating *>&dgamma[0],
+                                    <floating *>&dbeta[0], threads)
 
 
 def group_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,

@@ -26,6 +26,9 @@ __all__ = [
     "add_scaled",
     "batch_norm_backward",
     "batch_norm_forward",
+    "batch_norm_rest",
+    "batch_norm_statistics",
+    "batch_norm_sums",
     "conv_dw",
     "conv_dx",
     "conv_forward",
@@ -283,24 +286,107 @@ def batch_norm_backward(
 
     In train mode the mean and variance depend on x, else they are constants.
     """
-    std, count = np.sqrt(var + eps), x.shape[0] * x.shape[2]
-    x_hat = x - mean[:, None]
-    if activation:  # of what the forward pass had: no unit may be on in one and off in the other
-        y, through = x_hat * (gamma / std)[:, None] + beta[:, None], np.empty_like(dout)
-        flat = dout.reshape(-1), y.reshape(-1), through.reshape(-1)
-        activation_backward(*flat, activation, slope)
-        dout = through
-    x_hat /= std[:, None]
-    dout.sum(axis=(0, 2), out=dbeta)
-    dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat)
+    centred, std = x - mean[:, None], np.sqrt(var + eps)
+    dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
+    _write_sums(dout, centred, std, dgamma, dbeta)
     if train:
-        np.subtract(dout, (dbeta / count)[:, None], out=dx)
-        dx -= x_hat * (dgamma / count)[:, None]
+        _write_rest(dout, centred, gamma, std, dx, dgamma, dbeta, x.shape[0] * x.shape[2])
         # dx adds up to zero but for roundings, which a bias in front of the layer would gather
         dx -= dx.mean(axis=(0, 2))[:, None]
-        dx *= (gamma / std)[:, None]
     else:
         np.multiply(dout, (gamma / std)[:, None], out=dx)
+
+
+def batch_norm_statistics(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
+    """Write the mean and variance of each channel of x (N, C, pixels)."""
+    mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
+    centred = x - mean[:, None]
+    var[...] = np.einsum("ncp,ncp->c", centred, centred) / (x.shape[0] * x.shape[2])
+
+
+def batch_norm_sums(
+    dout: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    dgamma: np.ndarray,
+    dbeta: np.ndarray,
+    eps: float,
+    activation: str = "",
+    slope: float = 0.0,
+) -> None:
+    """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
+    centred, std = x - mean[:, None], np.sqrt(var + eps)
+    dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
+    _write_sums(dout, centred, std, dgamma, dbeta)
+
+
+def batch_norm_rest(
+    dout: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    dx: np.ndarray,
+    dgamma: np.ndarray,
+    dbeta: np.ndarray,
+    count: float,
+    eps: float,
+    activation: str = "",
+    slope: float = 0.0,
+) -> None:
+    """Write the gradient of x, a part of a batch that has `count` numbers in each channel.
+
+    mean, var, dgamma and dbeta are those of the whole batch.
+    """
+    centred, std = x - mean[:, None], np.sqrt(var + eps)
+    dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
+    _write_rest(dout, centred, gamma, std, dx, dgamma, dbeta, count)
+
+
+def _write_sums(
+    dout: np.ndarray, centred: np.ndarray, std: np.ndarray, dgamma: np.ndarray, dbeta: np.ndarray
+) -> None:
+    """Write the gradients of scale and shift, given what is normalised without its mean."""
+    dout.sum(axis=(0, 2), out=dbeta)
+    dgamma[...] = np.einsum("ncp,ncp->c", dout, centred) / std
+
+
+def _write_rest(
+    dout: np.ndarray,
+    centred: np.ndarray,
+    gamma: np.ndarray,
+    std: np.ndarray,
+    dx: np.ndarray,
+    dgamma: np.ndarray,
+    dbeta: np.ndarray,
+    count: float,
+) -> None:
+    """Write dx where the mean and the variance depend on x."""
+    np.subtract(dout, (dbeta / count)[:, None], out=dx)
+    dx -= centred * (dgamma / (std * count))[:, None]
+    dx *= (gamma / std)[:, None]
+
+
+def _through_units(
+    dout: np.ndarray,
+    centred: np.ndarray,
+    scale: np.ndarray,
+    beta: np.ndarray,
+    activation: str,
+    slope: float,
+) -> np.ndarray:
+    """Return what comes back through the units behind batch norm."""
+    if not activation:
+        return dout
+    # Of what the forward pass had: no unit may be on in one and off in the other.
+    y, through = centred * scale[:, None] + beta[:, None], np.empty_like(dout)
+    flat = dout.reshape(-1), y.reshape(-1), through.reshape(-1)
+    activation_backward(*flat, activation, slope)
+    return through
 
 
 def group_norm_forward(

@@ -7,18 +7,30 @@ soon as it has them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n.layer_utils import DROPOUT, Stage
+from cs231n.core import checks
+from cs231n.kernels import workspace
+from cs231n.kernels.backend import kernels_for
+from cs231n.layer_utils import (
+    BATCHNORM,
+    DROPOUT,
+    SPATIAL_BATCHNORM,
+    SPATIAL_BATCHNORM_GELU,
+    SPATIAL_BATCHNORM_LEAKY_RELU,
+    SPATIAL_BATCHNORM_RELU,
+    SPATIAL_BATCHNORM_SILU,
+    Stage,
+)
 from cs231n.parallel.ranks import Ranks
 
 __all__ = ["Share", "SharedStage", "shared"]
 
 Announce = Callable[[str, np.ndarray], None]
-_BLOCK = 1 << 18  # bytes, of which a few fit into the cache of a processor
 
 
 class Share(NamedTuple):
@@ -81,80 +93,93 @@ class _Draws(np.random.Generator):
         return self._source.random((self._share.samples, *size[1:]))[self._share.rows]
 
 
-class _SharedBatchNorm(SharedStage):
-    """Batch normalisation with the statistics of all ranks.
+class _BatchNormCache(NamedTuple):
+    """planes (N, C, pixels) of this rank, and what all ranks have of the whole minibatch."""
 
-    Each rank finds its own statistics by the layer itself, all of them are put together, and the
-    layer normalises by these, as in test mode.  What the gradient lacks then is what comes through
-    the statistics: with the sums of all ranks it is one more step.
+    planes: np.ndarray
+    gamma: np.ndarray
+    beta: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+    numbers: float  # of a channel
+    eps: float
+    unit: tuple[str, float]
+
+
+class _SharedBatchNorm(SharedStage):
+    """Batch normalisation with the statistics of all ranks, and the activation behind it.
+
+    Each rank sums up its share, the sums of all are put together, and each does the rest: once on
+    the way forward, for the statistics, and once on the way back, for what comes through these.
     """
 
     def run(self, x: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, Any]:
         """Return out and the cache."""
-        gamma, beta, param, *activation = values
-        if param["mode"] != "train":
+        gamma, beta, param, *options = values
+        mode, eps, momentum, *running = checks.bn_options(param, x, self.name)
+        if mode == "test":
             return super().run(x, values)
-        count, mean, var = self._statistics(x, values)
-        momentum = param.get("momentum", 0.9)
-        known = {**param, "mode": "test", "running_mean": mean, "running_var": var}
-        if len(x):
-            out, cache = super().run(x, [gamma, beta, known, *activation])
-        else:
-            out, cache = x.copy(), None
-        for name, found in (("running_mean", mean), ("running_var", var)):
-            before = param.get(name, np.zeros_like(found))
-            param[name] = (momentum * before + (1 - momentum) * found).astype(found.dtype)
-        return out, (x, gamma, mean, var, float(param.get("eps", 1e-5)), count, cache)
+        planes = _planes(x, x.dtype)
+        gamma, beta = (np.ascontiguousarray(one, x.dtype) for one in (gamma, beta))
+        count, mean, var = self._statistics(planes)
+        for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
+            param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
+        unit = _UNITS[self.forward](*options)
+        out = workspace.empty(planes.shape, planes.dtype)
+        arrays = planes, gamma, beta, out, mean, var
+        kernels_for(planes).batch_norm_forward(*arrays, eps, *unit, False)
+        cache = _BatchNormCache(planes, gamma, beta, mean, var, count, eps, unit)
+        return out.reshape(x.shape), cache
 
-    def _statistics(
-        self, x: np.ndarray, values: Sequence[Any]
-    ) -> tuple[float, np.ndarray, np.ndarray]:
+    def _statistics(self, planes: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return how many numbers a channel has on all ranks, their mean and their variance."""
-        gamma, beta, param, *activation = values
-        C = len(gamma)
-        own = {**param, "momentum": 0.0}  # so that the running statistics are this batch's
-        mine = np.zeros(1 + 2 * C)
-        if len(x):
-            super().run(x, [gamma, beta, own, *activation])
-            mine[:] = x.size / C, *own["running_mean"], *own["running_var"]
-        found = self.share.ranks.gather(mine)
-        counts, means, variances = found[:, :1], found[:, 1 : 1 + C], found[:, 1 + C :]
-        total = counts.sum()
+        N, C, D = planes.shape
+        mine = np.zeros((3, C), planes.dtype)
+        if N:
+            kernels_for(planes).batch_norm_statistics(planes, *mine[1:])
+        mine[0] = N * D
+        counts, means, variances = self.share.ranks.gather(mine.astype(np.float64)).swapaxes(0, 1)
+        total = counts.sum(axis=0)
         mean = (counts * means).sum(axis=0) / total
         var = (counts * (variances + (means - mean) ** 2)).sum(axis=0) / total
-        return float(total), mean.astype(x.dtype), var.astype(x.dtype)
+        return float(total[0]), mean.astype(planes.dtype), var.astype(planes.dtype)
 
     def _gradients(
         self, dout: np.ndarray, cache: Any, need_dx: bool, skipped: Sequence[str] = ()
     ) -> Any:
         """Return dx and the gradients of scale and shift, for dx needs the sums of both."""
-        x, gamma, mean, var, eps, count, own = cache
-        C = len(gamma)
-        dx, dgamma, dbeta = dout.copy(), np.zeros_like(gamma), np.zeros_like(gamma)
-        if len(x):
-            dx, (dgamma, dbeta) = super()._gradients(dout, own, need_dx)
+        if not isinstance(cache, _BatchNormCache):
+            return super()._gradients(dout, cache, need_dx, skipped)
+        planes, gamma, beta, mean, var, count, eps, unit = cache
+        given = _planes(dout, planes.dtype), planes, gamma, beta, mean, var
+        kernels, mine = kernels_for(planes), np.empty((2, len(gamma)), planes.dtype)
+        kernels.batch_norm_sums(*given, *mine, eps, *unit)
+        if not need_dx:
+            return None, tuple(mine)
+        # The loss of this rank, as dout has it, is the mean of its share alone.
         weight = self.share.weight
-        sums = self.share.ranks.gather(weight * np.concatenate([dgamma, dbeta], dtype=np.float64))
-        dgammas, dbetas = sums[:, :C].sum(axis=0), sums[:, C:].sum(axis=0)
-        if len(x):
-            std = np.sqrt(var.astype(np.float64) + eps)
-            factor = gamma / (std * count * weight)
-            slope = -factor * dgammas / std
-            shift = -factor * dbetas - slope * mean
-            _add_line(dx, x, slope.astype(x.dtype), shift.astype(x.dtype))
-        return dx, (dgamma, dbeta)
+        whole = self.share.ranks.gather(weight * mine.astype(np.float64)).sum(axis=0)
+        sums = (whole / (weight or 1.0)).astype(planes.dtype)
+        dx = workspace.empty(planes.shape, planes.dtype)
+        kernels.batch_norm_rest(*given, dx, *sums, count, eps, *unit)
+        return dx.reshape(dout.shape), tuple(mine)
 
 
-def _add_line(dx: np.ndarray, x: np.ndarray, slope: np.ndarray, shift: np.ndarray) -> None:
-    """Add ``slope * x + shift`` to dx, channel by channel, in blocks that stay in a cache."""
-    form = (-1,) + (1,) * (x.ndim - 2)
-    slope, shift = slope.reshape(form), shift.reshape(form)
-    count = max(_BLOCK * len(x) // max(x.nbytes, 1), 1)
-    for start in range(0, len(x), count):
-        some = slice(start, start + count)
-        line = x[some] * slope
-        line += shift
-        dx[some] += line
+def _planes(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return x (N, C, ...) as (N, C, pixels)."""
+    N, C, *pixels = x.shape
+    return np.ascontiguousarray(x, dtype).reshape(N, C, math.prod(pixels))
+
+
+# What the kernels call the activation behind a batch normalisation with these options.
+_UNITS: dict[Callable[..., Any], Callable[..., tuple[str, float]]] = {
+    BATCHNORM.forward: lambda: ("", 0.0),
+    SPATIAL_BATCHNORM.forward: lambda: ("", 0.0),
+    SPATIAL_BATCHNORM_RELU.forward: lambda: ("relu", 0.0),
+    SPATIAL_BATCHNORM_LEAKY_RELU.forward: lambda slope: ("leaky_relu", slope),
+    SPATIAL_BATCHNORM_SILU.forward: lambda: ("silu", 0.0),
+    SPATIAL_BATCHNORM_GELU.forward: lambda form: ({"exact": "gelu"}.get(form, "gelu_tanh"), 0.0),
+}
 
 
 def shared(
@@ -180,7 +205,7 @@ def shared(
     kind: type[SharedStage] = SharedStage
     if stage.forward is DROPOUT.forward:
         kind = _SharedDropout
-    elif "bn_param" in stage.options and statistics:
+    elif stage.forward in _UNITS and statistics:
         kind = _SharedBatchNorm
     found = kind(*stage)
     found.share, found.names, found.announce = share, names, announce

@@ -45,6 +45,8 @@ static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
     const batch_norm_job *job = arg;
     if (job->s->train)
         channel_statistics(job, c);
+    if (job->s->part == SUMS_ONLY)
+        return;
     WITH_CONSTANT_UNIT(job->s->activation, normalise_channel, job, c)
 }
 
@@ -54,14 +56,21 @@ ALWAYS_INLINE void denormalise_channel(const batch_norm_job *job, ptrdiff_t c, c
 {
     const unit u = {kind, (T)job->s->slope};
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
-    const T *x = job->x + c * D, *dout = job->dout + c * D, count = (T)(N * D);
+    const T *x = job->x + c * D, *dout = job->dout + c * D, count = (T)job->s->count;
     const T mean = job->mean[c], std = root(job->var[c] + job->eps);
     const T scale = job->gamma[c] / std, beta = job->beta[c];
     gradient_sums sums = {0};
-    for (ptrdiff_t n = 0; n < N; n++)
-        add_gradients(&sums, x + n * step, dout + n * step, mean, scale, beta, u, D, step);
-    job->dbeta[c] = sums.sum;
-    job->dgamma[c] = sums.product / std;
+    if (job->s->part == REST) {
+        sums.sum = job->dbeta[c];
+        sums.product = job->dgamma[c] * std;
+    } else {
+        for (ptrdiff_t n = 0; n < N; n++)
+            add_gradients(&sums, x + n * step, dout + n * step, mean, scale, beta, u, D, step);
+        job->dbeta[c] = sums.sum;
+        job->dgamma[c] = sums.product / std;
+    }
+    if (job->s->part == SUMS_ONLY)
+        return;
     const T shift = job->s->train ? sums.sum / count : 0;
     const T slope = job->s->train ? sums.product / (std * std * count) : 0;
     for (ptrdiff_t n = N - 1; n >= 0; n--)
@@ -106,6 +115,8 @@ static void strip_forward_task(const void *arg, ptrdiff_t index, int thread)
     const ptrdiff_t C = job->s->C, first = index * STRIP, width = MIN(STRIP, C - first);
     if (job->s->train)
         strip_statistics(job, first, width);
+    if (job->s->part == SUMS_ONLY)
+        return;
     const T *x = job->x + first, *beta = job->beta + first;
     T mean[STRIP], scale[STRIP];
     for (ptrdiff_t i = 0; i < width; i++) {
@@ -134,29 +145,37 @@ ALWAYS_INLINE void strip_backward(const batch_norm_job *job, ptrdiff_t first, pt
 {
     const ptrdiff_t C = job->s->C, N = job->s->N;
     const T *x = job->x + first, *dout = job->dout + first;
-    T *dx = job->out + first, count = (T)N;
+    T *dx = job->out + first, count = (T)job->s->count;
     T sum[STRIP] = {0}, slope[STRIP] = {0}, rest[STRIP] = {0}, scale[STRIP], mean[STRIP];
     memcpy(mean, job->mean + first, (size_t)width * sizeof(T));
-    for (ptrdiff_t n = 0; n < N; n++)
+    const int part = job->s->part;
+    for (ptrdiff_t n = 0; n < N && part != REST; n++)
         for (ptrdiff_t i = 0; i < width; i++) {
             sum[i] += dout[n * C + i];
             slope[i] += dout[n * C + i] * (x[n * C + i] - mean[i]);
         }
     for (ptrdiff_t i = 0; i < width; i++) {
         const T inverse = 1 / root(job->var[first + i] + job->eps);
-        job->dbeta[first + i] = sum[i];
-        job->dgamma[first + i] = slope[i] * inverse;
+        if (part == REST) {
+            sum[i] = job->dbeta[first + i];
+            slope[i] = job->dgamma[first + i] / inverse;
+        } else {
+            job->dbeta[first + i] = sum[i];
+            job->dgamma[first + i] = slope[i] * inverse;
+        }
         sum[i] = job->s->train ? sum[i] / count : 0;
         slope[i] = job->s->train ? slope[i] * (inverse * inverse / count) : 0;
         scale[i] = job->gamma[first + i] * inverse;
     }
+    if (part == SUMS_ONLY)
+        return;
     for (ptrdiff_t n = 0; n < N; n++)
         _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < width; i++)
         {
             const T d = dout[n * C + i] - sum[i] - (x[n * C + i] - mean[i]) * slope[i];
             rest[i] += dx[n * C + i] = d * scale[i];
         }
-    if (job->s->train)
+    if (job->s->train && part == WHOLE)
         centre_strip(dx, rest, N, C, width);
 }
 

@@ -33,6 +33,11 @@ typedef struct {
 /* What the units of a layer make of their input. */
 enum { NO_ACTIVATION, RELU, LEAKY_RELU, GELU, GELU_TANH, SILU };
 
+/* Which part of a pass of batch norm: where other processes have images of the same batch, they put
+ * their sums together between the first part and the rest.  Sums are mean and var on the way forward,
+ * dgamma and dbeta on the way back. */
+enum { WHOLE, SUMS_ONLY, REST };
+
 /* What a normalisation knows beside its arrays: x (N, C, D), the statistics and the parameters.
  * In train mode the forward pass writes mean and var (biased), else both passes read them. */
 typedef struct {
@@ -40,6 +45,8 @@ typedef struct {
     ptrdiff_t G;       /* groups of channels; layer norm is G = 1, D = 1; not used by batch norm */
     double eps;
     int train;         /* used by batch norm: the mode */
+    int part;          /* used by batch norm: WHOLE, SUMS_ONLY or REST */
+    double count;      /* used by batch norm: numbers that the sums of a channel are of */
     int activation;    /* used by batch norm: what the output passes */
     double slope;      /* of a leaky ReLU */
 } norm_shape;

@@ -506,13 +506,21 @@ SPATIAL_GROUPNORM = Stage(
     ("G", "gn_param"),
 )
 
+# The activation that a batch normalisation of images applies while it stores its results.
+BEHIND_BATCHNORM: dict[Stage, Stage] = {
+    SPATIAL_BATCHNORM_RELU: RELU,
+    SPATIAL_BATCHNORM_LEAKY_RELU: LEAKY_RELU,
+    SPATIAL_BATCHNORM_GELU: GELU,
+    SPATIAL_BATCHNORM_SILU: SILU,
+}
+
 # What one kernel does, but two layers to the reader: the class of its cache, which holds one for
 # each, and the layers' names.
 _FUSED: dict[Stage, tuple[Callable[..., Any], tuple[str, ...]]] = {
     CONV_RELU: (fast_layers.FastConvReluCache, ("conv", "relu"))
 }
 
-# The names in `layers` of what a stage does, with a gap for the direction.
+# The names in the reference of what a stage does, with a gap for the direction.
 _REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
     AFFINE.forward: ("affine_{}",),
     RELU.forward: ("relu_{}",),
@@ -530,11 +538,11 @@ _REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
     SHORTCUT.forward: ("shortcut_{}",),
     SCALE.forward: ("scale_{}",),
     SPATIAL_BATCHNORM.forward: ("spatial_batchnorm_{}",),
-    SPATIAL_BATCHNORM_RELU.forward: ("spatial_batchnorm_{}", "relu_{}"),
-    SPATIAL_BATCHNORM_LEAKY_RELU.forward: ("spatial_batchnorm_{}", "leaky_relu_{}"),
-    SPATIAL_BATCHNORM_GELU.forward: ("spatial_batchnorm_{}", "gelu_{}"),
-    SPATIAL_BATCHNORM_SILU.forward: ("spatial_batchnorm_{}", "silu_{}"),
     SPATIAL_GROUPNORM.forward: ("spatial_groupnorm_{}",),
+    **{
+        stage.forward: ("spatial_batchnorm_{}", f"{unit.name}_{{}}")
+        for stage, unit in BEHIND_BATCHNORM.items()
+    },
 }
 
 affine_bn_relu_forward, affine_bn_relu_backward = sandwich(AFFINE, BATCHNORM, RELU)

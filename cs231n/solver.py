@@ -277,15 +277,7 @@ class Solver:
         _refuse_unknown(unknown)
         checks.attributes("Solver", "model", model, "params", "loss")
         self.model = model
-        self.X_train, self.y_train, self.X_val, self.y_val = inputs.checked_data(data)
-        classes = getattr(model, "num_classes", None)
-        if classes is not None:
-            inputs.check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
-        if isinstance(data, Dataset) and hasattr(model, "remember"):
-            # Changed images, or some of the classes, are trained on as well: `predict` then says
-            # that the network does not know its inputs.
-            with suppress(ValueError):
-                model.remember(data)
+        self._take_data(data)
         self.update_rule, self._rule = update_rule, optim.find("Solver", update_rule)
         self.optim_config = dict(checks.mapping("Solver", "optim_config", optim_config or {}))
         if isinstance(self._rule, str):
@@ -311,8 +303,7 @@ class Solver:
         self._callbacks = Callbacks(callbacks, self._tell)
         self.groups = parameter_groups.checked({} if groups is None else groups, model.params)
         self._groups = parameter_groups.of_parameters(self.groups, model.params)
-        self.average = average
-        config = {} if average_config is None else average_config
+        self.average, config = average, {} if average_config is None else average_config
         self.average_config = dict(checks.mapping("Solver", "average_config", config))
         self._averaging = averages.Averaging.checked(average, self.average_config)
         self.keep = checks.choice("Solver", "keep", keep, ("best", "last"))
@@ -322,14 +313,30 @@ class Solver:
                 f"Solver: draw_ahead is for an augmentation of FlipAndShift; found {self.augment!r}"
             )
         self._check_rate()
+        self.sync_statistics = checks.flag("Solver", "sync_statistics", sync_statistics)
+        self._join(communicator)
+        self._reset()
+
+    def _take_data(self, data: Mapping[str, Any]) -> None:
+        """Take the samples, and let the model know what it will need of them to predict."""
+        self.X_train, self.y_train, self.X_val, self.y_val = inputs.checked_data(data)
+        classes = getattr(self.model, "num_classes", None)
+        if classes is not None:
+            inputs.check_labels(y_train=self.y_train, y_val=self.y_val, classes=classes)
+        if isinstance(data, Dataset) and hasattr(self.model, "remember"):
+            # Changed images, or some of the classes, are trained on as well: `predict` then says
+            # that the network does not know its inputs.
+            with suppress(ValueError):
+                self.model.remember(data)
+
+    def _join(self, communicator: Any) -> None:
+        """Be one of several ranks, of which the first one alone prints, writes and is watched."""
         self._ranks = None if communicator is None else Ranks.of(communicator)
         self._sharing: Ranks | None = None  # during `train`, if there are several
         self._is_watched = False  # whether the first of them has callbacks
-        self.sync_statistics = checks.flag("Solver", "sync_statistics", sync_statistics)
         if self._ranks is not None and not self._ranks.is_first:
             self.verbose, self.checkpoint_name = False, None
             self._callbacks = Callbacks((), self._tell)
-        self._reset()
 
     def _check_rate(self) -> None:
         """See to it that there is a learning rate where other arguments multiply it."""
@@ -640,7 +647,7 @@ class Solver:
         self._clock = now
 
     def _train(self) -> None:
-        """Train, and put the best parameters into the model whatever happens."""
+        """Train, and put the parameters to keep into the model whatever happens."""
         if not self._resumed:
             self.state.iteration, self.state.pending = 0, []
             self.state.called, self.state.stop = 0, ""
@@ -668,7 +675,7 @@ class Solver:
                 if self._ahead is not None:
                     self._ahead.close()
                     self._ahead = None
-                self._keep_best()
+                self._put_kept()
             self._add_seconds()
             with self._alone():
                 self._callbacks.end(self)
@@ -708,7 +715,7 @@ class Solver:
         """End the training after the step that is under way; callbacks may call this.
 
         What is due after the step is done first, a checkpoint is written, and the model gets the
-        best parameters, as at the end of a whole training.
+        parameters to keep, as at the end of a whole training.
 
         Parameters
         ----------
@@ -1204,7 +1211,7 @@ class Solver:
                 statistics = copy.deepcopy(getattr(self.model, "bn_params", []))
             self.state.best_bn_params = statistics
 
-    def _keep_best(self) -> None:
+    def _put_kept(self) -> None:
         """Put copies of the parameters to be kept, and their running statistics, into the model."""
         if self.keep == "last":
             averages.put(self.model, self.state)

@@ -23,6 +23,7 @@ from cs231n.im2col import Window
 from cs231n.layer_utils import *  # noqa: F403
 from cs231n.layer_utils import (
     AFFINE,
+    BEHIND_BATCHNORM,
     CONV,
     CONV_RELU,
     DROPOUT,
@@ -36,10 +37,6 @@ from cs231n.layer_utils import (
     SHORTCUT,
     SILU,
     SPATIAL_BATCHNORM,
-    SPATIAL_BATCHNORM_GELU,
-    SPATIAL_BATCHNORM_LEAKY_RELU,
-    SPATIAL_BATCHNORM_RELU,
-    SPATIAL_BATCHNORM_SILU,
     SPATIAL_GROUPNORM,
     Stage,
 )
@@ -48,14 +45,15 @@ from cs231n.layer_utils import (
 globals()["__all__"] = ["ConvNet", "ThreeLayerConvNet", *vars(layer_utils)["__all__"]]
 
 _NORMALIZATIONS = (None, "batchnorm", "groupnorm")
-# Their stages alone and behind batch normalisation, and their options.
-_ACTIVATIONS: dict[str, tuple[Stage, Stage, tuple[Any, ...]]] = {
-    "relu": (RELU, SPATIAL_BATCHNORM_RELU, ()),
-    "leaky_relu": (LEAKY_RELU, SPATIAL_BATCHNORM_LEAKY_RELU, (0.01,)),
-    "gelu": (GELU, SPATIAL_BATCHNORM_GELU, ("exact",)),
-    "gelu_tanh": (GELU, SPATIAL_BATCHNORM_GELU, ("tanh",)),
-    "silu": (SILU, SPATIAL_BATCHNORM_SILU, ()),
+# Their stages and options.
+_ACTIVATIONS: dict[str, tuple[Stage, tuple[Any, ...]]] = {
+    "relu": (RELU, ()),
+    "leaky_relu": (LEAKY_RELU, (0.01,)),
+    "gelu": (GELU, ("exact",)),
+    "gelu_tanh": (GELU, ("tanh",)),
+    "silu": (SILU, ()),
 }
+_NORMALISED = {unit: stage for stage, unit in BEHIND_BATCHNORM.items()}
 _GLOBAL_POOLS = {"gavg": GLOBAL_AVG_POOL, "gmax": GLOBAL_MAX_POOL}
 
 
@@ -326,7 +324,7 @@ class ConvNet(Network):
 
     def _add_activation(self) -> None:
         """Append the activation alone."""
-        stage, _, options = self._activation
+        stage, options = self._activation
         self._add(stage, *options)
 
     def _add_pool(self, token: Token, size: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -394,8 +392,11 @@ class ConvNet(Network):
             if self._bn_momentum != 0.9:
                 param["momentum"] = self._bn_momentum  # type: ignore[assignment]
             weights = dict(zip(names, (np.ones(F), np.zeros(F))))
-            _, stage, options = self._activation if activated else (None, SPATIAL_BATCHNORM, ())
-            self._add(stage, param, *options, **weights)
+            if activated:
+                unit, options = self._activation
+                self._add(_NORMALISED[unit], param, *options, **weights)
+            else:
+                self._add(SPATIAL_BATCHNORM, param, **weights)
             return
         if F % groups:
             raise ValueError(

@@ -16,29 +16,12 @@ import numpy as np
 from cs231n.classifiers.layer import Layer
 from cs231n.core import checks
 from cs231n.kernels.backend import REFERENCE, backend
-from cs231n.layer_utils import (
-    CONV,
-    CONV_RELU,
-    GELU,
-    LEAKY_RELU,
-    SILU,
-    SPATIAL_BATCHNORM,
-    SPATIAL_BATCHNORM_GELU,
-    SPATIAL_BATCHNORM_LEAKY_RELU,
-    SPATIAL_BATCHNORM_RELU,
-    SPATIAL_BATCHNORM_SILU,
-)
+from cs231n.layer_utils import BEHIND_BATCHNORM, CONV, CONV_RELU, RELU, SPATIAL_BATCHNORM
 
 __all__ = ["folded"]
 
-# What stands in for the convolution, and behind it for the normalisation.
-_STAGES = {
-    SPATIAL_BATCHNORM: (CONV, None),
-    SPATIAL_BATCHNORM_RELU: (CONV_RELU, None),
-    SPATIAL_BATCHNORM_LEAKY_RELU: (CONV, LEAKY_RELU),
-    SPATIAL_BATCHNORM_GELU: (CONV, GELU),
-    SPATIAL_BATCHNORM_SILU: (CONV, SILU),
-}
+# What is left of a normalisation behind the convolution that it is folded into.
+_LEFT = {SPATIAL_BATCHNORM: None, **BEHIND_BATCHNORM}
 
 
 def folded(
@@ -74,16 +57,17 @@ def _folded(layers: Sequence[Layer], params: dict[str, np.ndarray]) -> Iterator[
         if taken:
             taken = False
             continue
-        if layer.stage != CONV or behind is None or behind.stage not in _STAGES:
+        if layer.stage != CONV or behind is None or behind.stage not in _LEFT:
             yield layer
             continue
-        conv, unit = _STAGES[behind.stage]
-        weights = dict(zip(layer.weights, _fold(layer, behind, params)))
-        params.update(weights)
-        yield layer._replace(stage=conv)
+        unit, taken = _LEFT[behind.stage], True
+        params.update(zip(layer.weights, _fold(layer, behind, params)))
+        if unit == RELU:
+            yield layer._replace(stage=CONV_RELU)
+            continue
+        yield layer
         if unit is not None:
             yield Layer(unit, (), behind.options[1:])
-        taken = True
 
 
 def _fold(layer: Layer, behind: Layer, params: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -18,18 +18,17 @@ from cs231n.kernels import workspace
 from cs231n.kernels.backend import kernels_for
 from cs231n.layer_utils import (
     BATCHNORM,
+    BEHIND_BATCHNORM,
     DROPOUT,
+    LEAKY_RELU,
     SPATIAL_BATCHNORM,
-    SPATIAL_BATCHNORM_GELU,
-    SPATIAL_BATCHNORM_LEAKY_RELU,
-    SPATIAL_BATCHNORM_RELU,
-    SPATIAL_BATCHNORM_SILU,
     Stage,
 )
 from cs231n.parallel.ranks import Ranks
 
 __all__ = ["Share", "SharedStage", "shared"]
 
+_NORMALISATIONS = (BATCHNORM, SPATIAL_BATCHNORM, *BEHIND_BATCHNORM)
 Announce = Callable[[str, np.ndarray], None]
 
 
@@ -124,7 +123,7 @@ class _SharedBatchNorm(SharedStage):
         count, mean, var = self._statistics(planes)
         for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
             param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
-        unit = _UNITS[self.forward](*options)
+        unit = _unit(self, options)
         out = workspace.empty(planes.shape, planes.dtype)
         arrays = planes, gamma, beta, out, mean, var
         kernels_for(planes).batch_norm_forward(*arrays, eps, *unit, False)
@@ -171,15 +170,14 @@ def _planes(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     return np.ascontiguousarray(x, dtype).reshape(N, C, math.prod(pixels))
 
 
-# What the kernels call the activation behind a batch normalisation with these options.
-_UNITS: dict[Callable[..., Any], Callable[..., tuple[str, float]]] = {
-    BATCHNORM.forward: lambda: ("", 0.0),
-    SPATIAL_BATCHNORM.forward: lambda: ("", 0.0),
-    SPATIAL_BATCHNORM_RELU.forward: lambda: ("relu", 0.0),
-    SPATIAL_BATCHNORM_LEAKY_RELU.forward: lambda slope: ("leaky_relu", slope),
-    SPATIAL_BATCHNORM_SILU.forward: lambda: ("silu", 0.0),
-    SPATIAL_BATCHNORM_GELU.forward: lambda form: ({"exact": "gelu"}.get(form, "gelu_tanh"), 0.0),
-}
+def _unit(stage: Stage, options: Sequence[Any]) -> tuple[str, float]:
+    """Return what the kernels call the activation behind a batch normalisation, and its slope."""
+    unit = BEHIND_BATCHNORM.get(stage)
+    if unit is None:
+        return "", 0.0
+    if unit == LEAKY_RELU:
+        return unit.name, options[0]
+    return "gelu_tanh" if options == ["tanh"] else unit.name, 0.0
 
 
 def shared(
@@ -205,7 +203,7 @@ def shared(
     kind: type[SharedStage] = SharedStage
     if stage.forward is DROPOUT.forward:
         kind = _SharedDropout
-    elif stage.forward in _UNITS and statistics:
+    elif stage in _NORMALISATIONS and statistics:
         kind = _SharedBatchNorm
     found = kind(*stage)
     found.share, found.names, found.announce = share, names, announce

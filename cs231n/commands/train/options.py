@@ -87,7 +87,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_network_options(adder(parser, "network"))
     add_data_options(adder(parser, "data"))
     add_training_options(adder(parser, "training"))
-    add = adder(parser, "run")
+    _add_run_options(adder(parser, "run"))
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")
+    place.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the run in this folder, with its options, from its last checkpoint",
+    )
+
+
+def _add_run_options(add: Callable[..., None]) -> None:
+    """Declare what else is said of a run."""
     add(
         "--recipe",
         choices=recipes.names(),
@@ -130,14 +142,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--statistics-per-rank",
         action="store_true",
         help="with --mpi, batch normalisation by the samples of each rank instead of all",
-    )
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--output", type=Path, help="run folder (default: a new one in runs)")
-    place.add_argument(
-        "--resume",
-        type=Path,
-        metavar="RUN",
-        help="go on with the run in this folder, with its options, from its last checkpoint",
     )
 
 
@@ -192,6 +196,12 @@ def add_network_options(add: Callable[..., None]) -> None:
         " of He for a convnet, 0.001 for the others)",
     )
     add("--reg", type=float, default=0.001, help="strength of L2 regularisation")
+    _add_convnet_options(add)
+    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+
+
+def _add_convnet_options(add: Callable[..., None]) -> None:
+    """Declare what ConvNet alone knows."""
     add(
         "--label-smoothing",
         type=float,
@@ -221,7 +231,6 @@ def add_network_options(add: Callable[..., None]) -> None:
         default="he",
         help="convnet: initial filters; dirac lets channels pass",
     )
-    add("--dtype", choices=("float32", "float64"), default="float32", help="precision")
 
 
 def add_data_options(add: Callable[..., None]) -> None:
@@ -257,6 +266,11 @@ def add_data_options(add: Callable[..., None]) -> None:
         action="store_true",
         help="divide each colour by its standard deviation in the training images",
     )
+    _add_augmentation(add)
+
+
+def _add_augmentation(add: Callable[..., None]) -> None:
+    """Declare how training images are changed."""
     add(
         "--augment",
         action="store_true",
@@ -304,6 +318,15 @@ def add_training_options(add: Callable[..., None]) -> None:
     add("--first-factor", type=float, help="one-cycle: factor on the step size at the start")
     add("--final-factor", type=float, help="cosine, one-cycle: factor on the step size at the end")
     add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
+    _add_averages(add)
+    add(
+        "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
+    )
+    _add_callbacks(add)
+
+
+def _add_averages(add: Callable[..., None]) -> None:
+    """Declare groups of parameters, and which parameters are kept."""
     add(
         "--groups",
         nargs="+",
@@ -324,9 +347,10 @@ def add_training_options(add: Callable[..., None]) -> None:
         default="best",
         help="which parameters are kept: of the best validation accuracy, or the last ones",
     )
-    add(
-        "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
-    )
+
+
+def _add_callbacks(add: Callable[..., None]) -> None:
+    """Declare what watches a run."""
     add(
         "--early-stopping",
         type=int,

@@ -26,10 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-DIST = HERE.parent / "dist"
+from make_dist import DIST, UV, find_python
 
-UV = (sys.executable, "-m", "uv")
+HERE = Path(__file__).resolve().parent
 COMPILED = ("cs231n/im2col_cython.*.so", "cs231n/kernels/native.*.so")
 # What a wheel may hold, and what it may not even if that would allow it.
 ALLOWED = (
@@ -199,12 +198,6 @@ def install(trial: Trial, folder: Path) -> str:
     # Variables of the build stay out of what follows.
     run([*pip, *fresh, *trial.options, what], variables=trial.variables)
     return python
-
-
-def find_python(version: str) -> bool:
-    """Whether this machine has a version of Python."""
-    command = [*UV, "python", "find", "--no-python-downloads", "--no-project", version]
-    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def unpack_tests(sdist: Path, work: Path) -> None:

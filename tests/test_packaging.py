@@ -25,7 +25,9 @@ if not (TOP / "packaging").is_dir():
     pytest.skip("needs the folder packaging", allow_module_level=True)
 SPEC = importlib.util.spec_from_file_location("check_dist", TOP / "packaging" / "check_dist.py")
 check_dist = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(check_dist)
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(TOP / "packaging")  # where a script finds those beside it
+    SPEC.loader.exec_module(check_dist)
 
 
 def wheel(folder, *names, metadata=METADATA):

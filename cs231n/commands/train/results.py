@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import math
 import shlex
 from collections.abc import Callable, Iterator
@@ -56,8 +58,7 @@ def write(
     files.write("results", "results.json", write_json, results)
     found = _evaluated(options, solver, data)
     results["test_acc"] = found.accuracy if len(data["X_test"]) else None
-    results.update(_with_mirror_images(options, solver, data))
-    results.update(_with_shifted_copies(options, solver, data))
+    results.update(_with_copies(options, solver, data))
     files.write("results", "results.json", write_json, results)
     files.write("evaluation", evaluation.FILE, evaluation.write, found)
     _draw(files, f"{options.model} on {data_name(options)}", solver)
@@ -143,28 +144,20 @@ def _evaluated(
     )
 
 
-def _with_mirror_images(
+def _with_copies(
     options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Return the accuracies by the scores of images and mirror images, if they are asked for."""
+    """Return the accuracies by the scores of changed copies, too, if they are asked for."""
+    scorers: dict[str, Callable[[Any, np.ndarray], np.ndarray]] = {}
+    if options.mirror:
+        scorers["mirror"] = mirrored_scores
+    if options.test_shift:
+        scorers["augmented"] = functools.partial(augmented_scores, shift=options.test_shift)
+    splits = [split for split in ("val", "test") if len(data[f"X_{split}"])]
     found = {}
-    for split in ("val", "test") if options.mirror else ():
-        if len(data[f"X_{split}"]):
-            predicted = np.argmax(mirrored_scores(solver.model, data[f"X_{split}"]), axis=1)
-            found[f"{split}_acc_mirror"] = float(np.mean(predicted == data[f"y_{split}"]))
-    return found
-
-
-def _with_shifted_copies(
-    options: argparse.Namespace, solver: Solver, data: dict[str, np.ndarray]
-) -> dict[str, float]:
-    """Return the accuracies by mirror images and shifted copies, too, if they are asked for."""
-    found = {}
-    for split in ("val", "test") if options.test_shift else ():
-        if len(data[f"X_{split}"]):
-            scores = augmented_scores(solver.model, data[f"X_{split}"], options.test_shift)
-            right = np.argmax(scores, axis=1) == data[f"y_{split}"]
-            found[f"{split}_acc_augmented"] = float(np.mean(right))
+    for (name, scores), split in itertools.product(scorers.items(), splits):
+        predicted = np.argmax(scores(solver.model, data[f"X_{split}"]), axis=1)
+        found[f"{split}_acc_{name}"] = float(np.mean(predicted == data[f"y_{split}"]))
     return found
 
 

@@ -748,6 +748,24 @@ class Solver:
                 self._take_back(before)
 
     @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let what is measured in the block be no part of the run, its time included.
+
+        The model has the parameters that are tested, averages where there are any; draws, running
+        statistics and `train_seconds` stay as they were.
+
+        Yields
+        ------
+        None
+        """
+        self._add_seconds()
+        try:
+            with self.undisturbed(), self._averaged():
+                yield
+        finally:
+            self._clock = time.perf_counter()
+
+    @contextmanager
     def uninterrupted(self) -> Iterator[None]:
         """Let Ctrl-C and SIGTERM wait in the block, which should be short, for callbacks.
 

@@ -1,8 +1,10 @@
 """Recipes: files of options, what they build, and what is told of them."""
 
 import argparse
+import csv
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from cs231n.commands.recipes import files
 from cs231n.commands.train import add_options, build
 from cs231n.commands.train.options import refuse_unsuited
 from cs231n.commands.train.recipe import followed
+from cs231n.commands.train.test_curve import TestCurve
 from cs231n.data_utils import get_builtin_data
+from cs231n.solver import Solver
 
 NAMES = ("quick", "resnet20", "speedrun94", "ten-minutes")
 SMALL = (
@@ -160,3 +164,84 @@ def test_options_that_would_do_nothing_are_refused(words, message, tmp_path, cap
     small = ["--num-training", "20", "--num-test", "0", "--output", str(tmp_path / "run")]
     assert main(["train", *small, *words]) == 1
     assert message in capsys.readouterr().err
+
+
+TAKEN_OUT = {
+    "augmentation": (["--no-augment"], {"shift": 4, "flip": "random"}),
+    "schedule": (["--schedule", "constant"], {"warmup": None, "first_factor": None}),
+    "another schedule": (["--schedule", "cosine"], {"first_factor": None, "warmup": 0.23}),
+    "average": (["--average", "none"], {"average_decay": None, "average_every": None}),
+    "another average": (["--average", "ema"], {"average_decay": 0.95, "average_power": None}),
+    "momentum": (["--update-rule", "sgd"], {"momentum": None}),
+    "groups": (["--groups", "none"], {}),
+}
+
+
+@pytest.mark.parametrize(("words", "left"), TAKEN_OUT.values(), ids=TAKEN_OUT)
+def test_one_option_takes_a_trick_out_of_a_recipe(words, left, data, tmp_path):
+    chosen = options("--recipe", "speedrun94", "--batch-size", "40", *SMALL[8:10], *words)
+    refuse_unsuited(chosen)
+    assert {name: getattr(chosen, name) for name in left} == left
+    solver = build.solver(chosen, build.network(chosen, data), data, tmp_path / "run.npz")
+    assert (solver.augment is None) == ("--no-augment" in words)
+    averages = {"none": None, "ema": "ema"}
+    assert solver.average == (averages[words[1]] if words[0] == "--average" else "lookahead")
+    assert bool(solver.groups) == ("--groups" not in words)
+
+
+def test_what_is_given_beside_a_recipe_is_not_dropped_in_silence():
+    chosen = options("--recipe", "quick", "--no-augment", "--flip", "random", "--shift", "3")
+    with pytest.raises(ValueError, match="--shift is for --augment"):
+        refuse_unsuited(chosen)
+
+
+def curve(folder):
+    """Return the rows of the accuracy of the test images along the way."""
+    with open(folder / "test_curve.csv", encoding="utf-8", newline="") as file:
+        return [{name: float(x) for name, x in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("glyphs_drawn_once")
+def test_test_images_are_measured_along_the_way_and_change_nothing(tmp_path, monkeypatch):
+    words = ["train", "--recipe", "speedrun94", *SMALL, "--epochs", "2", "--test-shift", "0"]
+    assert main([*words, "--output", str(tmp_path / "plain")]) == 0
+    check = Solver.check_accuracy
+    clock, late = time.perf_counter, []
+
+    def slow(self, X, y, *rest):
+        late.extend([1e6] if len(X) == 20 else [])
+        return check(self, X, y, *rest)
+
+    monkeypatch.setattr(Solver, "check_accuracy", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + sum(late))
+    assert main([*words, "--test-curve", "--output", str(tmp_path / "run")]) == 0
+    assert len(late) == 2
+    assert numbers(tmp_path / "run") == numbers(tmp_path / "plain")
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    rows = curve(tmp_path / "run")
+    assert [(row["iteration"], row["epoch"]) for row in rows] == [(3, 1), (6, 2)]
+    assert rows[-1]["test_acc"] == results["test_acc"]
+    assert 0 < rows[0]["seconds"] < rows[1]["seconds"] <= results["train_seconds"] + 0.01 < 1e6
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("glyphs_drawn_once")
+def test_a_resumed_run_goes_on_with_its_curve(tmp_path):
+    words = ["train", "--recipe", "quick", *SMALL, "--test-curve", "--epochs"]
+    assert main([*words, "1", "--output", str(tmp_path / "run")]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    assert [row["epoch"] for row in curve(tmp_path / "run")] == [1, 2]
+
+
+def test_there_is_no_curve_without_test_images(tmp_path, capsys):
+    words = ["train", *SMALL[:4], "--num-test", "0", "--test-curve"]
+    assert main([*words, "--output", str(tmp_path / "run")]) == 1
+    assert "expected --num-test above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", [None, [[1, 2, 3]], [[1, 1, 0.5, "x"]], [[1, 1, -1, 0.5]]])
+def test_a_curve_from_a_strange_checkpoint_is_refused(rows, tmp_path):
+    callback = TestCurve(tmp_path / "curve.csv", np.zeros((1, 3)), np.zeros(1))
+    with pytest.raises((TypeError, ValueError), match="TestCurve"):
+        callback.load_state_dict({"rows": rows})

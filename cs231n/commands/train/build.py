@@ -14,6 +14,7 @@ from cs231n import data_utils
 from cs231n.augment import FlipAndShift
 from cs231n.callbacks import Callback, CSVLog, EarlyStopping, TensorBoard
 from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
+from cs231n.commands.train import test_curve
 from cs231n.commands.train.options import (
     ARCHITECTURE,
     DEEP,
@@ -22,6 +23,7 @@ from cs231n.commands.train.options import (
     SCHEDULES,
     refuse_unsuited,
 )
+from cs231n.commands.train.test_curve import TestCurve
 from cs231n.data import sets
 from cs231n.data.dataset import Dataset
 from cs231n.data.load import holds_cifar10
@@ -132,7 +134,7 @@ def solver(
     _fit_batch_size(options, len(data["X_train"]))
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
     first = ranks is None or ranks.is_first
-    changeable["callbacks"] = _callbacks(options, path.parent) if first else []
+    changeable["callbacks"] = _callbacks(options, path.parent, data) if first else []
     changeable["communicator"] = ranks
     goes_on = options.resume is not None and checkpoint.exists(path)
     if ranks is not None:
@@ -172,8 +174,8 @@ def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:
         "replace": not options.every_sample,
         "weight_decay": options.weight_decay,
         "clip_norm": options.clip_norm,
-        "groups": groups(options.groups or []),
-        "average": options.average,
+        "groups": {} if options.groups == ["none"] else groups(options.groups or []),
+        "average": None if options.average == "none" else options.average,
         "average_config": {
             key: getattr(options, name)
             for name, key in OF_AVERAGE.items()
@@ -245,13 +247,17 @@ def settings_of_search(options: argparse.Namespace, N: int) -> dict[str, Any]:
     return {**{name: fixed[name] for name in names}, "augment": _augmentation(options)}
 
 
-def _callbacks(options: argparse.Namespace, folder: Path) -> list[Callback]:
+def _callbacks(
+    options: argparse.Namespace, folder: Path, data: dict[str, np.ndarray]
+) -> list[Callback]:
     """Return the callbacks that the options ask for."""
     found: list[Callback] = []
     if options.early_stopping is not None:
         found.append(EarlyStopping(options.early_stopping))
     if options.csv_log:
         found.append(CSVLog(folder / "log.csv"))
+    if options.test_curve:
+        found.append(TestCurve(folder / test_curve.FILE, data["X_test"], data["y_test"]))
     if options.tensorboard:
         if (folder / "tensorboard").is_symlink():
             raise ValueError(f"{folder / 'tensorboard'} is a link; expected a folder or none")

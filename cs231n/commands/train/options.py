@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import reprlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "refuse_unsuited",
     "source",
     "stored_value",
+    "unsuited",
 ]
 
 DEEP = ("fully-connected", "convnet")  # of any depth
@@ -331,11 +332,12 @@ def _add_averages(add: Callable[..., None]) -> None:
         "--groups",
         nargs="+",
         metavar="GROUP",
-        help="what is different for some parameters: beta*:rate=64:weight_decay=1e-4 b1:until=0.3",
+        help="what is different for some parameters: beta*:rate=64:weight_decay=1e-4 b1:until=0.3;"
+        " none is nothing",
     )
     add(
         "--average",
-        choices=sorted(averages.DEFAULTS),
+        choices=[*sorted(averages.DEFAULTS), "none"],
         help="average of the parameters that is tested and kept in place of them",
     )
     add("--average-decay", type=float, help="share of the average that is kept at each step")
@@ -362,6 +364,12 @@ def _add_callbacks(add: Callable[..., None]) -> None:
         action="store_true",
         help="write log.csv while training: a line for each iteration, with learning rate, norm of"
         " the gradient and seconds",
+    )
+    add(
+        "--test-curve",
+        action="store_true",
+        help="write test_curve.csv: the accuracy of all test images after each epoch, which nothing"
+        " depends on and whose time does not count as training",
     )
     add(
         "--tensorboard",
@@ -451,29 +459,41 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         raise ValueError("--image-size is for a folder of pictures; expected --data FOLDER with it")
     if options.find_learning_rate and options.resume is not None:
         raise ValueError("--find-learning-rate is for a new network; expected no --resume with it")
-    _refuse_alone(options, changed)
+    for _, message in unsuited(options, changed):
+        raise ValueError(message)
 
 
-def _refuse_alone(options: argparse.Namespace, changed: Collection[str]) -> None:
-    """Raise a ValueError for an option without the one that it belongs to."""
-    if "shift" in changed and not options.augment:
-        raise ValueError("--shift says how far --augment shifts; expected --augment with it")
-    for name in ("flip", "cutout"):
+def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the changed options that lack the one that they belong to.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    changed : collection of str
+        Names of the options that are not what they are by default.
+
+    Yields
+    ------
+    name, message : str
+        What to say of it, where it stood on the command line.
+    """
+    for name in ("shift", "flip", "cutout"):
         if name in changed and not options.augment:
-            raise ValueError(f"{flag(name)} is for --augment; expected --augment with it")
+            yield name, f"{flag(name)} is for --augment; expected --augment with it"
     for name in ("warmup", "first_factor", "final_factor"):
         fitting = [one for one, names in OF_SCHEDULE.items() if name in names]
         if name in changed and options.schedule not in fitting:
-            raise ValueError(
+            yield (
+                name,
                 f"--schedule {options.schedule} has no {flag(name)};"
-                f" expected --schedule {' or '.join(fitting)} with it"
+                f" expected --schedule {' or '.join(fitting)} with it",
             )
     for name, key in OF_AVERAGE.items():
         if name in changed and key not in averages.DEFAULTS.get(options.average, ()):
             fitting = [one for one, names in averages.DEFAULTS.items() if key in names]
-            raise ValueError(f"{flag(name)} is for --average {' or '.join(fitting)}")
+            yield name, f"{flag(name)} is for --average {' or '.join(fitting)}"
     if "momentum" in changed and "momentum" not in optim.DEFAULTS.get(options.update_rule, ()):
-        raise ValueError(f"--update-rule {options.update_rule} has no --momentum")
+        yield "momentum", f"--update-rule {options.update_rule} has no --momentum"
 
 
 def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[str]) -> None:

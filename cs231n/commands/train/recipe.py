@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cs231n.commands.recipes import files
-from cs231n.commands.train.options import add_options
+from cs231n.commands.train.options import actions, add_options, unsuited
 
 __all__ = ["followed"]
 
@@ -21,6 +21,11 @@ def followed(options: argparse.Namespace) -> argparse.Namespace:
     Returns
     -------
     options : argparse.Namespace
+
+    Notes
+    -----
+    What the file says of something that the command line takes out, such as the shift of an
+    augmentation or the warm-up of a schedule, goes with it.
     """
     if options.recipe is None:
         return options
@@ -31,5 +36,8 @@ def followed(options: argparse.Namespace) -> argparse.Namespace:
     given: set[str] = getattr(options, "given", set())
     for name in of_recipe.given - given:
         setattr(followed, name, getattr(of_recipe, name))
+    from_file = of_recipe.given - given
+    for name, _ in list(unsuited(followed, from_file)):
+        setattr(followed, name, actions()[name].default)
     followed.given = given | of_recipe.given
     return followed

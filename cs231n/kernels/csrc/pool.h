@@ -25,7 +25,11 @@ static void run_pool(const pool_job *job, task_fn task, int threads)
     parallel_run(task, job, ceil_div(job->planes, job->per_task), threads);
 }
 
-/* ---- windows of 2x2, stride 2 ---- */
+/* ---- windows of 2x2, stride 2 ----
+ *
+ * Rows are seldom a multiple of LANES windows and often shorter.  A vector may therefore run over the
+ * end of its row, into what a later row writes: as far as `room`, the windows up to the end of the
+ * task, and of the array that is read. */
 
 #if VBYTES
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
@@ -55,11 +59,13 @@ static void unpool2_vec(T *dx, const T *dout, const uint8_t *arg, int row)
 }
 #endif
 
-static void pool2_row(const T *top, const T *bottom, T *out, uint8_t *arg, ptrdiff_t OW)
+static void pool2_row(const T *top, const T *bottom, T *out, uint8_t *arg, ptrdiff_t OW,
+                      ptrdiff_t room)
 {
     ptrdiff_t i = 0;
+    (void)room;
 #if VBYTES
-    for (; i + LANES <= OW; i += LANES)
+    for (; i < OW && i + LANES <= room; i += LANES)
         pool2_vec(top + 2 * i, bottom + 2 * i, out + i, arg + i);
 #endif
     for (; i < OW; i++) {
@@ -72,11 +78,13 @@ static void pool2_row(const T *top, const T *bottom, T *out, uint8_t *arg, ptrdi
 }
 
 /* Row `row` of the windows: every pixel of dx is written once, the gradient or zero. */
-static void unpool2_row(T *dx, const T *dout, const uint8_t *arg, ptrdiff_t OW, int row)
+static void unpool2_row(T *dx, const T *dout, const uint8_t *arg, ptrdiff_t OW, ptrdiff_t room,
+                        int row)
 {
     ptrdiff_t i = 0;
+    (void)room;
 #if VBYTES
-    for (; i + LANES <= OW; i += LANES)
+    for (; i < OW && i + LANES <= room; i += LANES)
         unpool2_vec(dx + 2 * i, dout + i, arg + i, row);
 #endif
     for (; i < OW; i++) {
@@ -93,9 +101,10 @@ static void pool2_forward_task(const void *arg, ptrdiff_t index, int thread)
     ptrdiff_t end = MIN((index + 1) * job->per_task, job->planes);
     for (ptrdiff_t plane = index * job->per_task; plane < end; plane++)
         for (ptrdiff_t y = 0; y < s->OH; y++) {
-            const T *top = job->src + (plane * s->H + 2 * y) * s->W;
+            ptrdiff_t top = (plane * s->H + 2 * y) * s->W, bottom = top + s->W;
             ptrdiff_t o = (plane * s->OH + y) * s->OW;
-            pool2_row(top, top + s->W, job->dst + o, job->arg2 + o, s->OW);
+            ptrdiff_t room = MIN(end * s->OH * s->OW - o, (job->planes * s->H * s->W - bottom) / 2);
+            pool2_row(job->src + top, job->src + bottom, job->dst + o, job->arg2 + o, s->OW, room);
         }
 }
 
@@ -107,9 +116,11 @@ static void pool2_backward_task(const void *arg, ptrdiff_t index, int thread)
     ptrdiff_t end = MIN((index + 1) * job->per_task, job->planes);
     for (ptrdiff_t plane = index * job->per_task; plane < end; plane++) {
         T *dx = job->dst + plane * s->H * s->W;
+        const T *last = job->dst + end * s->H * s->W;
         for (ptrdiff_t y = 0; y < 2 * s->OH; y++, dx += s->W) {
             ptrdiff_t o = (plane * s->OH + y / 2) * s->OW;
-            unpool2_row(dx, job->src + o, job->arg2 + o, s->OW, (int)(y & 1));
+            ptrdiff_t room = MIN((last - dx) / 2, job->planes * s->OH * s->OW - o);
+            unpool2_row(dx, job->src + o, job->arg2 + o, s->OW, room, (int)(y & 1));
             if (s->W > 2 * s->OW)
                 dx[s->W - 1] = 0;
         }

@@ -78,10 +78,33 @@ def test_a_run_that_fails_early_leaves_no_folder(tmp_path, monkeypatch, capsys):
     assert main([*RUN, "--data", "cifar10", "--data-dir", "none"]) == 1
     assert main([*RUN, "--learning-rate", "-1"]) == 1
     assert main([*RUN, "--learning-rate", "-1", "--output", "a/b"]) == 1
-    assert [path for path in tmp_path.rglob("*") if path.name not in ("runs", "a")] == []
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "mine").mkdir()
+    (tmp_path / "runs").mkdir()
     assert main([*RUN, "--learning-rate", "-1", "--output", "mine"]) == 1
-    assert (tmp_path / "mine").is_dir()
+    assert main([*RUN, "--learning-rate", "-1", "--output", "mine/a/b"]) == 1
+    assert main([*RUN, "--learning-rate", "-1"]) == 1
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "mine",
+        "runs",
+    ]
+
+
+def test_a_run_that_fails_early_is_not_in_the_way_of_one_that_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make, made = os.mkdir, []
+
+    def removed_once(path, mode=0o777):
+        make(path, mode)
+        made.append(Path(path))
+        if made == [Path("runs")]:  # as the other run does that has made it, too
+            os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", removed_once)
+    with run_folder.claimed(parsed()) as (folder, _):
+        assert folder.is_dir()
+    assert len(made) == 3
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -69,37 +69,45 @@ def claimed(options: argparse.Namespace) -> Iterator[tuple[Path, lock.Lock]]:
 
     Notes
     -----
-    A folder that was made here and is empty at the end, for an error came first, is removed: it
-    would be in the next run's way.
+    Folders that were made here and are empty at the end, for an error came first, are removed: one
+    would be in the next run's way, and those above it tell of a run that there was not.
     """
-    folder, is_made = _folder(options)
+    folder, made_here = _folder(options)
     try:
         with lock.hold(folder / _LOCK, f"the run folder {folder}") as held:
             if options.resume is None:
                 _refuse_used(folder)  # another run may have been faster
             yield folder, held
     finally:
-        if is_made:
-            with suppress(OSError):  # it holds a run
-                folder.rmdir()
+        with suppress(OSError):  # one holds a run
+            for made in made_here:
+                made.rmdir()
 
 
-def _folder(options: argparse.Namespace) -> tuple[Path, bool]:
-    """Return the folder of the run, and whether it was made here."""
+def _folder(options: argparse.Namespace) -> tuple[Path, list[Path]]:
+    """Return the folder of the run, and the folders that are made for it, itself first."""
     if options.resume is not None:
-        return options.resume, False
+        return options.resume, []
     if options.output is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         data = re.sub(r"[^\w.-]+", "-", Path(options.data).stem)  # it may be a path
-        return _made_anew(Path("runs", f"{stamp}-{options.model}-{data}")), True
+        above = _absent(Path("runs"))
+        folder = _made_anew(Path("runs", f"{stamp}-{options.model}-{data}"))
+        return folder, [folder, *above]
     folder = options.output
     if os.path.isdir(folder):  # False also for a name that is too long
         _refuse_used(folder)
-        return folder, False
+        return folder, []
     if os.path.lexists(folder):
         raise NotADirectoryError(f"--output {folder} is a file; expected a folder, or a new name")
+    made = _absent(folder)
     _make(folder, exist_ok=True)
-    return folder, True
+    return folder, made
+
+
+def _absent(folder: Path) -> list[Path]:
+    """Return what is missing of a folder and of those above it, the innermost first."""
+    return [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
 
 
 def _made_anew(folder: Path) -> Path:
@@ -120,7 +128,10 @@ def _made_anew(folder: Path) -> Path:
 def _make(folder: Path, exist_ok: bool) -> None:
     """Make a folder and those above it, or say why it cannot be made."""
     try:
-        folder.mkdir(parents=True, exist_ok=exist_ok)
+        try:
+            folder.mkdir(parents=True, exist_ok=exist_ok)
+        except FileNotFoundError:  # another run has just removed an empty one above it
+            folder.mkdir(parents=True, exist_ok=exist_ok)
     except FileExistsError:
         raise
     except OSError as error:

@@ -104,12 +104,17 @@ def more_trials(sdist: Path, compiled: Path) -> Iterator[Trial]:
     required = (("CS231N_REQUIRE_EXTENSION", "1"),)
     yield Trial("the sdist, with a compiler", sdist, True, variables=required, tests=("tests",))
     for wheel in other_wheels():
-        version = wheel.name.split("-")[3].removeprefix("cp3")  # such as 10, and 14t
-        yield Trial(f"its own wheel on Python 3.{version}", wheel, True, python=f"3.{version}")
+        version = "3." + wheel.name.split("-")[3].removeprefix("cp3")  # such as 3.10, and 3.14t
+        python = find_python(version) or version
+        yield Trial(f"its own wheel on Python {version}", wheel, True, python=python)
     for version in NEWER:
-        if version in sys.version or not find_python(version):
+        if sys.version.startswith(f"{version}."):
             continue
-        yield Trial(f"the wheel with kernels on Python {version}", compiled, True, python=version)
+        if python := find_python(version):
+            title = f"the wheel with kernels on Python {version}"
+            yield Trial(title, compiled, True, python=python)
+        else:
+            print(f"cs231n: nothing is tried on Python {version}, which is not found here")
 
 
 def other_wheels() -> list[Path]:

@@ -4,8 +4,9 @@
 
 Everything is built from what is committed, unpacked into a folder of its own.  The wheel with
 kernels uses Python's stable interface (abi3): one for Python 3.11 and all newer ones.  Python 3.10
-and free-threaded ones take wheels of their own, which are built where such a Python is found.  On
-Linux auditwheel strips wheels and gives them the name of the oldest system that they run on.
+and free-threaded ones take wheels of their own, which are built where such a Python is found: on
+the path, by uv, or by pyenv.  What this machine cannot build is said; the workflow `wheels` does.
+On Linux auditwheel strips wheels and gives them the name of the oldest system that they run on.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ def main(versions: Sequence[str]) -> int:
         build("--wheel", source, DIST, CS231N_PURE="1")
         say("the wheel with compiled kernels, which takes some minutes")
         build_compiled(sys.executable, source, Path(scratch, "abi3"))
+        left = []
         for version in versions:
             python = find_python(version)
-            say(f"that for Python {version}" if python else f"none for {version}: there is none")
             if python:
+                say(f"the wheel for Python {version} alone")
                 build_compiled(python, source, Path(scratch, version))
+            else:
+                left.append(f"a wheel for Python {version}, which is not found here")
     for path in sorted(DIST.iterdir()):
         print(f"{path.stat().st_size / 1e6:7.2f} MB  {path.name}")
+    left.append(f"wheels for other systems than {sysconfig.get_platform()}")
+    print(f"cs231n: left to the workflow: {'; '.join(left)}")
     return 0
 
 
@@ -67,9 +73,16 @@ def unpack_commit(folder: Path) -> None:
 
 
 def find_python(version: str) -> str | None:
-    """Return the interpreter of a version, if there is one on this machine."""
+    """Return the interpreter of a version, if there is one on this machine.
+
+    The commands that pyenv puts on the path fail for versions that no folder has chosen: the
+    versions themselves come first.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [*map(str, sorted(pyenv.glob("versions/*/bin"))), os.environ.get("PATH", os.defpath)]
     command = [*UV, "python", "find", "--no-python-downloads", "--no-project", version]
-    done = subprocess.run(command, capture_output=True, text=True)
+    variables = {**os.environ, "PATH": os.pathsep.join(folders)}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

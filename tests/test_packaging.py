@@ -2,7 +2,9 @@
 
 import importlib.util
 import io
+import os
 import re
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -111,3 +113,14 @@ def test_the_oldest_versions_that_are_tried_are_the_oldest_allowed():
     assert tried.keys() == allowed.keys()
     for name, version in allowed.items():
         assert f"{tried[name]}.0".startswith(f"{version}.")
+
+
+def test_pythons_of_pyenv_are_found_before_its_commands_which_may_refuse(tmp_path, monkeypatch):
+    own = tmp_path / "versions" / "3.10.13" / "bin"
+    own.mkdir(parents=True)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "shims"))
+    finder = check_dist.find_python
+    tells = (sys.executable, "-c", "import os; print(os.environ['PATH'])")
+    monkeypatch.setitem(finder.__globals__, "UV", tells)
+    assert finder("3.10") == f"{own}{os.pathsep}{tmp_path / 'shims'}"

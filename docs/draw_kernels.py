@@ -37,14 +37,14 @@ def blocks(figure: Figure) -> None:
 def winograd(figure: Figure) -> None:
     """Draw overlapping tiles of the input, and the tiles of the output that they give."""
     source, middle, out = figure.subplots(1, 3)
-    _grid(source, 8, 8, "input: tiles of 4x4 overlap by 2", "", "")
-    _fill(source, 0, 0, 4, 4, BLUE, "")
-    _fill(source, 0, 2, 4, 4, ORANGE, "")
-    _grid(middle, 4, 4, "transformed: 16 products\ninstead of 36", "", "")
-    _fill(middle, 0, 0, 4, 4, GREEN, "tile times filter,\nsummed over C")
-    _grid(out, 6, 6, "output: tiles of 2x2 side by side", "", "")
-    _fill(out, 0, 0, 2, 2, BLUE, "")
-    _fill(out, 0, 2, 2, 2, ORANGE, "")
+    _grid(source, 10, 10, "input: tiles of 6x6 overlap by 2", "", "")
+    _fill(source, 0, 0, 6, 6, BLUE, "")
+    _fill(source, 0, 4, 6, 6, ORANGE, "")
+    _grid(middle, 6, 6, "transformed: 36 products\ninstead of 144", "", "")
+    _fill(middle, 0, 0, 6, 6, GREEN, "tile times filter,\nsummed over C")
+    _grid(out, 8, 8, "output: tiles of 4x4 side by side", "", "")
+    _fill(out, 0, 0, 4, 4, BLUE, "")
+    _fill(out, 0, 4, 4, 4, ORANGE, "")
 
 
 def threads(figure: Figure) -> None:

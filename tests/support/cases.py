@@ -81,7 +81,7 @@ CONV_CASES = {
     "one filter": ConvCase((2, 3, 5, 5), (1, 3, 3, 3), pad=1),
     "one image": ConvCase((1, 3, 5, 5), (2, 3, 3, 3), pad=1),
     "empty batch": ConvCase((0, 3, 5, 5), (2, 3, 3, 3), pad=1),
-    # What Winograd's convolution, which works on patches of 4x4 pixels, has to divide.
+    # What Winograd's convolution, which works on patches of 6x6 pixels, has to divide.
     "many channels": ConvCase((2, 17, 6, 7), (18, 17, 3, 3), pad=1),
     "many filters": ConvCase((9, 16, 4, 4), (70, 16, 3, 3), pad=1),
     "many small images": ConvCase((19, 2, 3, 4), (3, 2, 3, 3), pad=1),

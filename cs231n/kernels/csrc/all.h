@@ -7,6 +7,7 @@
 #include "pack.h"
 #include "corr.h"
 #if VBYTES
+#include "winograd_map.h"
 #include "winograd.h"
 #endif
 #include "dw.h"

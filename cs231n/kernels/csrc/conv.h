@@ -7,10 +7,9 @@ static ptrdiff_t run_bytes(corr *p, int threads)
 #if VBYTES
     if (winograd_suits(p)) {
         winograd_plan w = {0};
-        corr direct = *p;
         plan_winograd(&w, p);
-        choose_layout(&direct, threads);
-        return MAX(winograd_memory(&w, NULL, threads), corr_memory(&direct, NULL, threads));
+        choose_layout(p, threads);
+        return MAX(winograd_memory(&w, NULL, threads), corr_memory(p, NULL, threads));
     }
 #endif
     choose_layout(p, threads);
@@ -20,11 +19,8 @@ static ptrdiff_t run_bytes(corr *p, int threads)
 static void run(corr *p, void *ws, int threads)
 {
 #if VBYTES
-    if (winograd_suits(p)) {
-        corr copy = *p;
-        if (winograd_run(&copy, ws, threads))
-            return;
-    }
+    if (winograd_suits(p) && winograd_run(p, ws, threads))
+        return;
 #endif
     corr_run(p, ws, threads);
 }

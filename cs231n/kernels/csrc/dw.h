@@ -52,6 +52,9 @@ ALWAYS_INLINE void dw_tile(const dw_args *a, const int COLS, const int NF)
     _Pragma("GCC unroll 16") for (int t = 0; t < ROWS * COLS; t++)
         _Pragma("GCC unroll 2") for (int v = 0; v < NF; v++)
             acc[t][v] = splat((T)0);
+    /* the sums are read in one burst, later; have their lines ready */
+    for (int r = 0; r < ROWS; r++)
+        FETCH_TO_WRITE(a->sum[r]);
     const T *d = a->d;
     for (ptrdiff_t y = 0; y < a->nrows; y++) {
         const T *x[DW_ROWS_MAX];

@@ -85,14 +85,12 @@ static void transpose_scalar(T *dst, ptrdiff_t width, const T *src, ptrdiff_t pl
             dst[i * width + f] = f < filters ? src[f * plane + i] : 0;
 }
 
-/* The same for LANES pixels, in registers: each round moves the top bit of the row number to the
- * bottom of the lane number. */
-static void transpose(T *dst, ptrdiff_t width, const T *src, ptrdiff_t plane, ptrdiff_t filters)
-{
 #if VBYTES
-    vec row[LANES], next[LANES];
-    _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
-        row[f] = f < filters ? load(src + f * plane) : splat((T)0);
+/* Transpose in registers: each round moves the top bit of the row number to the bottom of the lane
+ * number. */
+ALWAYS_INLINE void transpose_rows(vec row[LANES])
+{
+    vec next[LANES];
     _Pragma("GCC unroll 4") for (int round = 1; round < LANES; round *= 2) {
         _Pragma("GCC unroll 8") for (int f = 0; f < LANES / 2; f++) {
             next[2 * f] = shuffle(row[f], row[f + LANES / 2], LOW);
@@ -101,6 +99,17 @@ static void transpose(T *dst, ptrdiff_t width, const T *src, ptrdiff_t plane, pt
         _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
             row[f] = next[f];
     }
+}
+#endif
+
+/* The same for LANES pixels, in registers. */
+static void transpose(T *dst, ptrdiff_t width, const T *src, ptrdiff_t plane, ptrdiff_t filters)
+{
+#if VBYTES
+    vec row[LANES];
+    _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
+        row[f] = f < filters ? load(src + f * plane) : splat((T)0);
+    transpose_rows(row);
     _Pragma("GCC unroll 16") for (int f = 0; f < LANES; f++)
         store(dst + f * width, row[f]);
 #else

@@ -27,9 +27,9 @@ static void run_pool(const pool_job *job, task_fn task, int threads)
 
 /* ---- windows of 2x2, stride 2 ----
  *
- * Rows are seldom a multiple of LANES windows and often shorter.  A vector may therefore run over the
- * end of its row, into what a later row writes: as far as `room`, the windows up to the end of the
- * task, and of the array that is read. */
+ * Rows are seldom a multiple of LANES windows and often shorter.  A vector may therefore run over
+ * the end of its row, into what a later row writes: as far as `room`, the windows up to the end of
+ * the task, and of the array that is read. */
 
 #if VBYTES
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));

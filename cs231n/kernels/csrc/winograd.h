@@ -1,187 +1,270 @@
-/* Correlation with 3x3 taps and step 1 by Winograd's minimal filtering F(2x2, 3x3).
+/* Correlation with 3x3 taps and step 1 by Winograd's minimal filtering F(4x4, 3x3).
  *
- *     out tile (2x2) = A^T [ sum over c of (G w G^T) * (B^T d B) ] A,   d a 4x4 patch of the source
+ *     out tile (4x4) = A^T [ sum over c of (G w G^T) * (B^T d B) ] A,   d a 6x6 patch of the source
  *
- * 16 multiplications give four outputs where the direct sum needs 36: worth it as soon as there are
- * enough channels to pay for the transforms.  Positions (i, j) of the 4x4 patch are independent:
- * for each, the patches of some images, or of a band of one image, are "pixels" and the sum over c
- * is a correlation with one tap, which corr.h's register tile does.
+ * 36 multiplications give 16 outputs where the direct sum needs 144: worth it as soon as there are
+ * enough channels to pay for the transforms, which run on vectors of channels or filters.  Positions
+ * (i, j) of the 6x6 patch are independent: for each, the sum over c is a product of matrices,
+ * (tiles, C) by (C, K).
  *
- * Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
+ * The transforms evaluate polynomials at 0, +-P, +-Q and infinity.  P = 3/4 and Q = 3/2 and their
+ * powers are exact in binary, and leave a fifth of the rounding error of the usual 1 and 2.
+ *
+ * Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Barabasz et al.,
+ * "Error analysis and improving the accuracy of Winograd convolution for deep neural networks",
+ * ACM TOMS 2020.
  */
 
-/* How the patches of all maps are divided into pieces: several images, or a band of one image. */
-typedef struct {
-    ptrdiff_t TH, TW;             /* patches down and across a map */
-    ptrdiff_t group, bands, band; /* images; or bands per image, and rows of patches of the largest */
-    ptrdiff_t tiles, padded;      /* patches of a piece per image; of all its images, in vectors */
-} winograd_grid;
+#define POSITIONS 36
+#define P1 ((T)0.75)
+#define P2 (P1 * P1)
+#define Q1 ((T)1.5)
+#define Q2 (Q1 * Q1)
+#define PANEL_VECTORS 2 /* of filters, in a register tile of the product */
+#define PANEL_WIDTH (PANEL_VECTORS * LANES)
 
 typedef struct {
-    const corr *c; /* the problem; of its blocking only blocks and NV are used */
+    const corr *c; /* the problem, whose blocking is not used */
     winograd_grid grid;
-    T *u;                            /* transformed filters [16][block][C][filters of the block] */
-    T *v, *m, *zeros;                /* per thread: [16][C][padded] and [16][K][padded] */
-    T *x, *row;                      /* per thread: a packed channel; two rows of pixels */
-    lane_span *span;
-    ptrdiff_t *taps;                 /* the channels of v */
-    int *wild;                       /* per thread: whether a result was not finite */
+    lane_map in, out;
+    ptrdiff_t vectors;    /* of filters, in panels of PANEL_VECTORS */
+    ptrdiff_t nu, nv, nm; /* elements of u, v and m per position */
+    T *u, *bias;          /* transformed filters [36][panel][C][filter of the panel] */
+    T *v, *m;             /* per thread: [36][C/LANES][tile][LANES], [36][panel][tile][filter] */
+    T *x, *y;             /* per thread: a copy of a piece of the source, and of the output */
+    int *wild;            /* per thread: whether a result was not finite */
 } winograd_plan;
 
-#define WINOGRAD_TILES 64 /* patches of a piece, unless one row has more */
-#define WINOGRAD_TASKS 8  /* about so many at least, where there are enough patches */
+/* ---- the transforms along one axis ---- */
 
-static winograd_grid make_winograd_grid(ptrdiff_t N, ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t tasks)
+/* G w */
+ALWAYS_INLINE void filter_transform(const vec w[3], vec out[6])
 {
-    winograd_grid g = {.TH = ceil_div(OH, 2), .TW = ceil_div(OW, 2)};
-    const ptrdiff_t share = MAX(LANES, ceil_div(N * g.TH * g.TW, tasks)), most = MIN(WINOGRAD_TILES, share);
-    g.group = MAX(1, most / (g.TH * g.TW));
-    g.bands = ceil_div(g.TH, MIN(g.TH, MAX(1, most / g.TW)));
-    g.band = ceil_div(g.TH, g.bands);
-    g.tiles = g.band * g.TW;
-    g.padded = ceil_div(g.group * g.tiles, LANES) * LANES;
-    return g;
+    const T np = 1 / (2 * P2 * (P2 - Q2)), nq = 1 / (2 * Q2 * (Q2 - P2));
+    const vec ep = (w[0] + P2 * w[2]) * np, op = w[1] * (P1 * np);
+    const vec eq = (w[0] + Q2 * w[2]) * nq, oq = w[1] * (Q1 * nq);
+    out[0] = w[0] * (1 / (P2 * Q2));
+    out[1] = ep + op;
+    out[2] = ep - op;
+    out[3] = eq + oq;
+    out[4] = eq - oq;
+    out[5] = w[2];
 }
 
-/* The layout of one piece of one image. */
-static void set_winograd_layout(layout *in, const winograd_grid *g)
+/* B^T d */
+ALWAYS_INLINE void source_transform(const vec d[6], vec out[6])
 {
-    in->banded = g->bands > 1;
-    set_layout(in, 2 * g->band + 2, 2 * g->TW + 2, 1, 1, 1);
+    const vec ep = d[4] - Q2 * d[2], op = d[3] - Q2 * d[1];
+    const vec eq = d[4] - P2 * d[2], oq = d[3] - P2 * d[1];
+    out[0] = P2 * Q2 * d[0] + (d[4] - (P2 + Q2) * d[2]);
+    out[1] = ep + P1 * op;
+    out[2] = ep - P1 * op;
+    out[3] = eq + Q1 * oq;
+    out[4] = eq - Q1 * oq;
+    out[5] = P2 * Q2 * d[1] + (d[5] - (P2 + Q2) * d[3]);
 }
 
-/* Elements of v per position of the 4x4 patch; the last vector may run over the last channel. */
-static ptrdiff_t winograd_position(const layout *in, const winograd_grid *g)
+/* A^T m */
+ALWAYS_INLINE void result_transform(const vec m[6], vec out[4])
 {
-    return in->C * g->padded + LANES;
+    const vec ep = m[1] + m[2], op = m[1] - m[2], eq = m[3] + m[4], oq = m[3] - m[4];
+    out[0] = m[0] + ep + eq;
+    out[1] = P1 * op + Q1 * oq;
+    out[2] = P2 * ep + Q2 * eq;
+    out[3] = P1 * P2 * op + (Q1 * Q2 * oq + m[5]);
 }
 
-/* Images [n, n + images), or of one image the rows [y, y + rows) of patches. */
-typedef struct {
-    ptrdiff_t n, images, y, rows;
-} winograd_piece;
+/* ---- patches, filters and results ---- */
 
-/* The piece that begins with unit i: a band or, where maps are not divided, an image. */
-static winograd_piece winograd_piece_at(const winograd_grid *g, ptrdiff_t i, ptrdiff_t end)
+/* B^T d B of one patch, whose rows are `row` elements apart; positions of v `stride` apart. */
+static void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride)
 {
-    const ptrdiff_t band = i % g->bands, y = part_start(g->TH, g->bands, band);
-    return (winograd_piece){.n = i / g->bands, .images = MIN(g->group, end - i), .y = y,
-                        .rows = part_start(g->TH, g->bands, band + 1) - y};
+    vec half[6][6];
+    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) {
+        vec d[6];
+        _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++)
+            d[j] = load(x + i * row + j * LANES);
+        source_transform(d, half[i]);
+    }
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
+        vec d[6], out[6];
+        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+            d[i] = half[i][j];
+        source_transform(d, out);
+        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+            store(v + (6 * i + j) * stride, out[i]);
+    }
 }
 
-/* One row of G w: (w0, (w0 + w1 + w2)/2, (w0 - w1 + w2)/2, w2). */
-#define WINOGRAD_FILTER(out, a, b, c)                                                                  \
-    do {                                                                                           \
-        (out)[0] = (a);                                                                            \
-        (out)[1] = ((a) + (b) + (c)) / 2;                                                          \
-        (out)[2] = ((a) - (b) + (c)) / 2;                                                          \
-        (out)[3] = (c);                                                                            \
-    } while (0)
-
-static void winograd_filter(const corr *c, const T *w, T u[16])
+/* The same for all tiles and channels of a piece: v becomes [36][channels/LANES][tile][LANES]. */
+static void winograd_patches(const lane_map *in, const winograd_grid *g, winograd_piece at,
+                             ptrdiff_t C, const T *src, T *x, T *v, ptrdiff_t stride)
 {
-    T half[3][4]; /* G applied along the rows */
+    for (ptrdiff_t c = 0; c < C; c += LANES, v += g->block)
+        for (ptrdiff_t i = 0; i < at.images; i++) {
+            T *dst = v + i * g->tiles * LANES;
+            pack_lanes(in, at, src + ((at.n + i) * C + c) * in->H * in->W, C - c, x);
+            for (ptrdiff_t ty = 0; ty < at.rows; ty++)
+                for (ptrdiff_t tx = 0; tx < g->TW; tx++, dst += LANES)
+                    winograd_source(x + lane_map_tile(in, ty, tx), in->width * LANES, dst, stride);
+        }
+}
+
+/* G w G^T of up to LANES filters and one channel. */
+static void winograd_filter(const corr *c, const T *w, ptrdiff_t filters, T *u, ptrdiff_t stride)
+{
+    vec half[3][6];
     for (int i = 0; i < 3; i++) {
-        const T *row = w + i * c->wi;
-        WINOGRAD_FILTER(half[i], row[0], row[c->wj], row[2 * c->wj]);
+        T tap[3][LANES] = {{0}};
+        for (ptrdiff_t k = 0; k < MIN(filters, LANES); k++)
+            for (int j = 0; j < 3; j++)
+                tap[j][k] = w[k * c->wk + i * c->wi + j * c->wj];
+        const vec row[3] = {load(tap[0]), load(tap[1]), load(tap[2])};
+        filter_transform(row, half[i]);
     }
-    for (int j = 0; j < 4; j++) {
-        T column[4];
-        WINOGRAD_FILTER(column, half[0][j], half[1][j], half[2][j]);
-        for (int i = 0; i < 4; i++)
-            u[4 * i + j] = column[i];
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
+        const vec column[3] = {half[0][j], half[1][j], half[2][j]};
+        vec out[6];
+        filter_transform(column, out);
+        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+            store(u + (6 * i + j) * stride, out[i]);
     }
 }
 
-static void winograd_filters(const void *arg, ptrdiff_t block, int thread)
+static void winograd_filters(const void *arg, ptrdiff_t panel, int thread)
 {
     (void)thread;
     const winograd_plan *p = arg;
     const corr *c = p->c;
-    ptrdiff_t k0 = part_start(c->K, c->blocks, block), k1 = part_start(c->K, c->blocks, block + 1);
-    const ptrdiff_t all = c->K * c->in.C;
-    T *dst = p->u + k0 * c->in.C;
+    const ptrdiff_t begin = panel * PANEL_WIDTH, end = MIN(begin + PANEL_WIDTH, p->vectors * LANES);
+    T *u = p->u + begin * c->in.C;
     for (ptrdiff_t ch = 0; ch < c->in.C; ch++)
-        for (ptrdiff_t k = k0; k < k1; k++, dst++) {
-            T u[16];
-            winograd_filter(c, c->weights + k * c->wk + ch * c->wc, u);
-            for (int t = 0; t < 16; t++)
-                dst[t * all] = u[t];
-        }
+        for (ptrdiff_t k = begin; k < end; k += LANES, u += LANES)
+            winograd_filter(c, c->weights + k * c->wk + ch * c->wc, c->K - k, u, p->nu);
+    for (ptrdiff_t k = begin; k < end; k++)
+        p->bias[k] = c->bias && k < c->K ? c->bias[k] : 0;
 }
 
-/* B^T along four values: (a - c, b + c, c - b, b - d). */
-#define WINOGRAD_SOURCE(x0, x1, x2, x3)                                                                \
-    do {                                                                                           \
-        vec a_ = (x0), b_ = (x1), c_ = (x2), d_ = (x3);                                            \
-        (x0) = a_ - c_;                                                                            \
-        (x1) = b_ + c_;                                                                            \
-        (x2) = c_ - b_;                                                                            \
-        (x3) = b_ - d_;                                                                            \
-    } while (0)
-
-/* B^T d B of one row of patches of one channel, whose source starts at x; positions `stride` apart.
- * Vectors run over the end of the row, where the next row of patches is written afterwards. */
-static void winograd_source(const T *x, ptrdiff_t width, T *v, ptrdiff_t TW, ptrdiff_t stride)
+/* A^T m A + bias of one tile, written as rows of pixels `row` elements apart.  Returns a vector of
+ * zeros, or of NaN in the lanes where a result is infinite or NaN. */
+ALWAYS_INLINE vec winograd_result(const T *m, ptrdiff_t stride, vec bias, int relu, T *y,
+                                  ptrdiff_t row)
 {
-    for (ptrdiff_t at = 0; at < TW; at += LANES) {
-        vec d[4][4];
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
-            const T *row = x + i * width + 2 * at;
-            vec a = load(row), b = load(row + LANES), c = load(row + 2), e = load(row + 2 + LANES);
-            d[i][0] = shuffle(a, b, EVEN);
-            d[i][1] = shuffle(a, b, ODD);
-            d[i][2] = shuffle(c, e, EVEN);
-            d[i][3] = shuffle(c, e, ODD);
-            WINOGRAD_SOURCE(d[i][0], d[i][1], d[i][2], d[i][3]);
-        }
-        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
-            WINOGRAD_SOURCE(d[0][j], d[1][j], d[2][j], d[3][j]);
+    vec half[4][6], total = {0};
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
+        vec column[6], out[4];
+        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+            column[i] = load(m + (6 * i + j) * stride);
+        result_transform(column, out);
         _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
-            _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
-                store(v + (4 * i + j) * stride + at, d[i][j]);
+            half[i][j] = out[i];
+    }
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
+        vec out[4];
+        result_transform(half[i], out);
+        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) {
+            const vec pixel = out[j] + bias;
+            total += pixel;
+            store(y + i * row + j * LANES, relu ? relu_vec(pixel) : pixel);
+        }
+    }
+    return total - total;
+}
+
+/* ---- the product ---- */
+
+typedef struct {
+    const T *v, *u;
+    T *m;
+    ptrdiff_t C, block; /* elements from one vector of channels to the next in v */
+} product_args;
+
+/* m (ROWS tiles, NV vectors of filters) = v (tiles, C) u (C, filters). */
+ALWAYS_INLINE void product_tile(const product_args *a, const int ROWS, const int NV)
+{
+    vec sum[12][PANEL_VECTORS];
+    _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
+        _Pragma("GCC unroll 2") for (int n = 0; n < NV; n++)
+            sum[r][n] = splat((T)0);
+    /* the stores come in one burst, later; have their lines ready */
+    for (int r = 0; r < ROWS; r++)
+        FETCH_TO_WRITE(a->m + r * NV * LANES);
+    const T *v = a->v, *u = a->u;
+    for (ptrdiff_t c = 0; c < a->C; c += LANES, v += a->block) {
+        const ptrdiff_t lanes_used = MIN(LANES, a->C - c);
+        for (ptrdiff_t i = 0; i < lanes_used; i++, u += NV * LANES) {
+            vec w[PANEL_VECTORS];
+            _Pragma("GCC unroll 2") for (int n = 0; n < NV; n++)
+                w[n] = load(u + n * LANES);
+            _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
+                _Pragma("GCC unroll 2") for (int n = 0; n < NV; n++)
+                    sum[r][n] += v[r * LANES + i] * w[n];
+        }
+    }
+    _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)
+        _Pragma("GCC unroll 2") for (int n = 0; n < NV; n++)
+            store(a->m + (r * NV + n) * LANES, sum[r][n]);
+}
+
+#define PRODUCT(ROWS)                                                                              \
+    static void product_##ROWS##_1(const product_args *a)                                          \
+    {                                                                                              \
+        if (ROWS <= PANEL_ROWS)                                                                    \
+            product_tile(a, ROWS, 1);                                                              \
+    }                                                                                              \
+    static void product_##ROWS##_2(const product_args *a)                                          \
+    {                                                                                              \
+        if (ROWS <= PANEL_ROWS)                                                                    \
+            product_tile(a, ROWS, 2);                                                              \
+    }
+PRODUCT(1) PRODUCT(2) PRODUCT(3) PRODUCT(4) PRODUCT(5) PRODUCT(6)
+PRODUCT(7) PRODUCT(8) PRODUCT(9) PRODUCT(10) PRODUCT(11) PRODUCT(12)
+
+#define PRODUCT_ROW(ROWS) {product_##ROWS##_1, product_##ROWS##_2}
+static void (*const product_tiles[12][PANEL_VECTORS])(const product_args *) = {
+    PRODUCT_ROW(1), PRODUCT_ROW(2), PRODUCT_ROW(3), PRODUCT_ROW(4),
+    PRODUCT_ROW(5), PRODUCT_ROW(6), PRODUCT_ROW(7), PRODUCT_ROW(8),
+    PRODUCT_ROW(9), PRODUCT_ROW(10), PRODUCT_ROW(11), PRODUCT_ROW(12)};
+
+/* One position of all tiles of a piece. */
+static void winograd_product(const winograd_plan *p, ptrdiff_t tiles, const T *v, const T *u, T *m)
+{
+    product_args a = {.C = p->c->in.C, .block = p->grid.block};
+    const ptrdiff_t parts = ceil_div(tiles, PANEL_ROWS);
+    for (ptrdiff_t n = 0; n < p->vectors; n += PANEL_VECTORS) {
+        const ptrdiff_t NV = MIN(PANEL_VECTORS, p->vectors - n);
+        a.u = u + n * LANES * a.C;
+        for (ptrdiff_t i = 0; i < parts; i++) {
+            const ptrdiff_t first = part_start(tiles, parts, i);
+            a.v = v + first * LANES;
+            a.m = m + (n * p->grid.all + first * NV) * LANES;
+            product_tiles[part_start(tiles, parts, i + 1) - first - 1][NV - 1](&a);
+        }
     }
 }
 
-/* The same for all channels of a piece: v becomes [16][C][padded].  x is room for a packed map. */
-static void winograd_patches(const layout *in, const winograd_grid *g, winograd_piece at,
-                         const T *src, T *x, T *v)
-{
-    for (ptrdiff_t c = 0; c < in->C; c++) /* in the order of v, see winograd_source */
-        for (ptrdiff_t i = 0; i < at.images; i++) {
-            T *dst = v + c * g->padded + i * g->tiles;
-            pack_map(in, x, src + ((at.n + i) * in->C + c) * in->H * in->W, 0, 2 * at.y);
-            for (ptrdiff_t y = 0; y < at.rows; y++)
-                winograd_source(x + 2 * y * in->width, in->width, dst + y * g->TW, g->TW,
-                            winograd_position(in, g));
-        }
-}
+/* ---- running ---- */
 
-/* A^T m A of all patches of one filter, as two rows of pixels for each row of patches.  Returns
- * whether one of them is infinite or NaN. */
-static int winograd_result(const winograd_plan *p, const T *m, T bias, T *rows)
+/* All tiles of a vector of filters, from m to the output.  Returns whether a result is not
+ * finite. */
+static int winograd_write(const winograd_plan *p, winograd_piece at, ptrdiff_t vector, const T *m,
+                          T *y)
 {
-    const ptrdiff_t stride = p->c->K * p->grid.padded;
-    vec bad = {0}; /* NaN in the lanes that were not finite, else zero */
-    for (ptrdiff_t at = 0; at < p->grid.padded; at += LANES) {
-        vec half[2][4]; /* A^T m */
-        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) {
-            vec a = load(m + j * stride + at), b = load(m + (4 + j) * stride + at);
-            vec c = load(m + (8 + j) * stride + at), d = load(m + (12 + j) * stride + at);
-            half[0][j] = a + b + c;
-            half[1][j] = b - c - d;
-        }
-        _Pragma("GCC unroll 2") for (int i = 0; i < 2; i++) {
-            vec left = half[i][0] + half[i][1] + half[i][2] + bias;
-            vec right = half[i][1] - half[i][2] - half[i][3] + bias;
-            bad += (left - left) + (right - right);
-            if (p->c->relu) {
-                left = relu_vec(left);
-                right = relu_vec(right);
-            }
-            store(rows + 2 * (i * p->grid.padded + at), shuffle(left, right, LOW));
-            store(rows + 2 * (i * p->grid.padded + at) + LANES, shuffle(left, right, HIGH));
-        }
+    const corr *c = p->c;
+    const winograd_grid *g = &p->grid;
+    const ptrdiff_t k = vector * LANES, panel = k / PANEL_WIDTH * PANEL_WIDTH;
+    const ptrdiff_t width = MIN(PANEL_WIDTH, p->vectors * LANES - panel);
+    const ptrdiff_t pixels = MIN(4 * at.rows, c->OH - 4 * at.y) * c->OW;
+    const vec bias = load(p->bias + k);
+    vec bad = {0};
+    m += panel * g->all + k - panel;
+    for (ptrdiff_t i = 0; i < at.images; i++) {
+        for (ptrdiff_t ty = 0; ty < at.rows; ty++)
+            for (ptrdiff_t tx = 0; tx < g->TW; tx++, m += width)
+                bad += winograd_result(m, p->nm, bias, c->relu, y + lane_map_tile(&p->out, ty, tx),
+                                       p->out.width * LANES);
+        T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + 4 * at.y * c->drow;
+        lanes_to_planes(y, p->out.place, out, c->dplane, pixels, c->K - k);
     }
     for (int i = 0; i < LANES; i++)
         if (bad[i] != 0)
@@ -189,119 +272,96 @@ static int winograd_result(const winograd_plan *p, const T *m, T bias, T *rows)
     return 0;
 }
 
-/* Copy the rows of pixels of one filter to its maps in the images of a piece. */
-static void winograd_store(const winograd_plan *p, winograd_piece at, const T *rows, T *out)
-{
-    const corr *c = p->c;
-    const winograd_grid *g = &p->grid;
-    for (ptrdiff_t i = 0; i < at.images; i++)
-        for (ptrdiff_t y = 0; y < MIN(2 * at.rows, c->OH - 2 * at.y); y++)
-            copy_row(out + i * c->dimage + (2 * at.y + y) * c->drow,
-                     rows + 2 * ((y & 1) * g->padded + i * g->tiles + y / 2 * g->TW), c->OW, 1);
-}
-
 static void winograd_task(const void *arg, ptrdiff_t index, int thread)
 {
     const winograd_plan *p = arg;
     const corr *c = p->c;
     const winograd_grid *g = &p->grid;
-    const ptrdiff_t C = c->in.C, position = winograd_position(&c->in, g);
     const winograd_piece at = winograd_piece_at(g, index * g->group, c->N * g->bands);
-    T *v = p->v + thread * 16 * position, *m = p->m + thread * 16 * c->K * g->padded;
-    T *x = p->x + thread * (c->in.plane + 2 * LANES), *rows = p->row + thread * 4 * g->padded;
-    winograd_patches(&c->in, g, at, c->src, x, v);
-    /* to the tile, channels are the taps of one channel: no inner loop of length one */
-    tile_args a = {.taps = p->taps, .ntaps = C, .C = 1, .dplane = g->padded, .dcol = 1,
-                   .bias = p->zeros};
-    const ptrdiff_t vectors = g->padded / LANES, tiles = ceil_div(vectors, c->NV);
-    for (int t = 0; t < 16; t++)
-        for (ptrdiff_t block = 0; block < c->blocks; block++) {
-            ptrdiff_t k0 = part_start(c->K, c->blocks, block);
-            ptrdiff_t k1 = part_start(c->K, c->blocks, block + 1);
-            a.w = p->u + (t * c->K + k0) * C;
-            a.x = v + t * position;
-            a.dst = m + (t * c->K + k0) * g->padded;
-            for (ptrdiff_t i = 0; i < tiles; i++) {
-                ptrdiff_t first = part_start(vectors, tiles, i);
-                a.span = p->span + first;
-                tile_table[k1 - k0 - 1][part_start(vectors, tiles, i + 1) - first - 1](&a);
-            }
-        }
-    for (ptrdiff_t k = 0; k < c->K; k++) {
-        p->wild[thread] |= winograd_result(p, m + k * g->padded, c->bias ? c->bias[k] : 0, rows);
-        winograd_store(p, at, rows, c->out + at.n * c->dimage + k * c->dplane);
-    }
+    T *v = p->v + thread * POSITIONS * p->nv, *m = p->m + thread * POSITIONS * p->nm;
+    T *x = p->x + thread * lane_map_size(&p->in), *y = p->y + thread * lane_map_size(&p->out);
+    winograd_patches(&p->in, g, at, c->in.C, c->src, x, v, p->nv);
+    for (int t = 0; t < POSITIONS; t++)
+        winograd_product(p, at.images * at.rows * g->TW, v + t * p->nv, p->u + t * p->nu,
+                         m + t * p->nm);
+    for (ptrdiff_t vector = 0; vector < p->vectors; vector++)
+        p->wild[thread] |= winograd_write(p, at, vector, m, y);
 }
 
-/* What filtering costs beside its products, in vector operations. */
-typedef struct {
-    double per_weight; /* to transform it, there or back */
-    double passes;     /* over the source: how often its patches are transformed */
-    double packing;    /* a row of a map, for the direct sum */
-} winograd_costs;
-
-/* Whether filtering is the faster way from C channels to K for N maps of OH x OW outputs.  The
- * factors are fitted to what benchmarks/paths.py measured with AVX-512; it shows as well where the
- * rule is wrong. */
+/* Whether filtering is the faster way from C channels to K for N maps of OH x OW outputs, if patches
+ * are transformed `passes` times.  Costs are in vector operations, the factors fitted to what
+ * benchmarks/paths.py measured with AVX2; it shows as well where the rule is wrong. */
 static int winograd_pays(ptrdiff_t N, ptrdiff_t C, ptrdiff_t K, ptrdiff_t OH, ptrdiff_t OW,
-                     winograd_costs cost)
+                         ptrdiff_t passes)
 {
-    const ptrdiff_t TH = ceil_div(OH, 2), TW = ceil_div(OW, 2);
-    const double vectors = (double)(N * TH * TW) / LANES, weights = (double)(C * K);
-    const double rows = (double)(N * C * TH * ceil_div(TW, LANES)); /* of patches, in vectors */
-    const double direct = 36 * weights * vectors + cost.packing * rows;
-    const double filtered = (20 * weights + 90 * (double)K) * vectors + 150 * cost.passes * rows;
-    return C > 16 && K > 16 && filtered + cost.per_weight * weights < direct;
+    const double weights = (double)(C * K), tiles = (double)(N * ceil_div(OH, 4) * ceil_div(OW, 4));
+    const double direct = 9 * weights * (double)(N * ceil_div(OH * OW, LANES));
+    const double rows = (double)(N * C * OH); /* which the direct sum copies */
+    const double transforms = (double)(passes * ceil_div(C, LANES) + ceil_div(K, LANES));
+    const double filtered = 40 * weights * tiles / LANES + 300 * transforms * tiles;
+    return filtered + 100 * weights < direct + 30 * rows;
 }
 
 static int winograd_suits(const corr *c)
 {
-    const winograd_costs cost = {.per_weight = 140, .passes = 1, .packing = 50};
     if (c->HH != 3 || c->WW != 3 || c->in.step != 1 || c->dcol != 1 || c->path == DIRECT)
         return 0;
-    return c->path == WINOGRAD || winograd_pays(c->N, c->in.C, c->K, c->OH, c->OW, cost);
+    if (c->path == WINOGRAD)
+        return 1;
+    /* Where windows hold nothing but padding, their outputs are the bias and not nearly the bias. */
+    return c->in.r0 > -3 && winograd_pays(c->N, c->in.C, c->K, c->OH, c->OW, 1);
 }
 
-static void plan_winograd(winograd_plan *p, corr *c)
+/* Tiles of a piece: v and m are to stay near the second-level cache, while enough tiles share what
+ * is read of u. */
+static ptrdiff_t piece_tiles(ptrdiff_t channels)
 {
+    return MAX(32, MIN(64, 8192 / channels));
+}
+
+static void plan_winograd(winograd_plan *p, const corr *c)
+{
+    const layout *in = &c->in;
     p->c = c;
-    p->grid = make_winograd_grid(c->N, c->OH, c->OW, WINOGRAD_TASKS);
-    set_winograd_layout(&c->in, &p->grid);
-    choose_blocks(c, p->grid.padded / LANES);
+    p->grid = make_winograd_grid(c->N, c->OH, c->OW, WINOGRAD_TASKS, piece_tiles(c->K + in->C));
+    p->in = (lane_map){.H = in->H, .W = in->W, .r0 = in->r0, .c0 = in->c0, .side = 6};
+    p->out = (lane_map){.H = c->OH, .W = c->OW, .side = 4};
+    set_lane_map(&p->in, &p->grid);
+    set_lane_map(&p->out, &p->grid);
+    p->vectors = ceil_div(c->K, LANES);
+    p->nu = odd_lines(p->vectors * LANES * in->C);
+    p->nv = odd_lines(ceil_div(in->C, LANES) * p->grid.block);
+    p->nm = odd_lines(p->vectors * LANES * p->grid.all);
 }
 
 static ptrdiff_t winograd_memory(winograd_plan *p, void *base, int threads)
 {
     arena a = {base, 0};
-    const ptrdiff_t size = (ptrdiff_t)sizeof(T), C = p->c->in.C, K = p->c->K;
-    p->u = arena_take(&a, 16 * K * C * size);
-    p->zeros = arena_take(&a, FB_MAX * size);
-    p->span = arena_take(&a, p->grid.padded / LANES * (ptrdiff_t)sizeof(lane_span));
-    p->taps = arena_take(&a, C * (ptrdiff_t)sizeof(ptrdiff_t));
-    p->v = arena_take(&a, threads * 16 * winograd_position(&p->c->in, &p->grid) * size);
-    p->m = arena_take(&a, threads * 16 * K * p->grid.padded * size);
-    p->x = arena_take(&a, threads * (p->c->in.plane + 2 * LANES) * size);
-    p->row = arena_take(&a, threads * 4 * p->grid.padded * size);
+    const ptrdiff_t size = (ptrdiff_t)sizeof(T);
+    p->u = arena_take(&a, POSITIONS * p->nu * size);
+    p->bias = arena_take(&a, p->vectors * LANES * size);
+    p->in.place = arena_take(&a, lane_map_pixels(&p->in) * (ptrdiff_t)sizeof(ptrdiff_t));
+    p->out.place = arena_take(&a, lane_map_pixels(&p->out) * (ptrdiff_t)sizeof(ptrdiff_t));
+    p->v = arena_take(&a, threads * POSITIONS * p->nv * size);
+    p->m = arena_take(&a, threads * POSITIONS * p->nm * size);
+    p->x = arena_take(&a, threads * lane_map_size(&p->in) * size);
+    p->y = arena_take(&a, threads * lane_map_size(&p->out) * size);
     p->wild = arena_take(&a, threads * (ptrdiff_t)sizeof(int));
     return a.used;
 }
 
 /* Returns 0 where a result is infinite or NaN.  An infinite source gives an infinite sum, but the
  * transforms may subtract it from itself, so the caller must then take the direct sum. */
-static int winograd_run(corr *c, void *ws, int threads)
+static int winograd_run(const corr *c, void *ws, int threads)
 {
     winograd_plan p = {0};
     plan_winograd(&p, c);
     winograd_memory(&p, ws, threads);
-    for (ptrdiff_t i = 0; i < p.grid.padded / LANES; i++)
-        p.span[i] = (lane_span){i * LANES, i * LANES, LANES};
-    for (ptrdiff_t ch = 0; ch < c->in.C; ch++)
-        p.taps[ch] = ch * p.grid.padded;
-    memset(p.zeros, 0, FB_MAX * sizeof(T));
-    memset(p.x, 0, (size_t)(threads * (c->in.plane + 2 * LANES)) * sizeof(T));
-    memset(p.v, 0, (size_t)(threads * 16 * winograd_position(&c->in, &p.grid)) * sizeof(T));
-    parallel_run(winograd_filters, &p, c->blocks, threads);
+    fill_places(&p.in);
+    fill_places(&p.out);
+    memset(p.x, 0, (size_t)(threads * lane_map_size(&p.in)) * sizeof(T));
     memset(p.wild, 0, (size_t)threads * sizeof(int));
+    parallel_run(winograd_filters, &p, ceil_div(p.vectors, PANEL_VECTORS), threads);
     parallel_run(winograd_task, &p, ceil_div(c->N * p.grid.bands, p.grid.group), threads);
     int finite = 1;
     for (int i = 0; i < threads; i++)

@@ -2,35 +2,47 @@
  *
  * The output is linear in w, so its gradient takes the same three transforms, transposed:
  *
- *     dw = G^T [ sum over patches of (A dout A^T) * (B^T d B) ] G
+ *     dw = G^T [ sum over tiles of (A dout A^T) * (B^T d B) ] G
  *
- * with a 2x2 tile of dout and a 4x4 patch d of x: 16 multiplications where the direct sum needs 36.
- * For each of the 16 positions the sum is one of dw.h's, over patches in place of pixels and with
+ * with a 4x4 tile of dout and a 6x6 patch d of x: 36 multiplications where the direct sum needs 144.
+ * For each of the 36 positions the sum is one of dw.h's, over tiles in place of pixels and with
  * channels in place of (channel, i) rows, and its register tile runs it.  A task transforms its
  * patches once for up to WINOGRAD_BLOCKS blocks of filters.
  */
 
 typedef struct {
-    dw_plan dw;              /* sums: [chunk][block][16 C + 1][DW_WIDTH] */
+    dw_plan dw;             /* sums: [chunk][block][36 C + 1][DW_WIDTH] */
     winograd_grid grid;
-    ptrdiff_t parts;             /* of the blocks of filters */
-    T *v, *x, *spread, *packed;  /* per thread; spread: [16][patch][filter of the block] */
-    int *wild;                   /* per block: whether a result was not finite */
+    lane_map in, out;       /* x and dout */
+    ptrdiff_t parts;        /* of the blocks of filters */
+    ptrdiff_t nv, ns;       /* elements of v and s per position */
+    T *v, *s;               /* per thread; s: [36][block][tile][filter of the block] */
+    T *x, *d;               /* per thread: copies of a piece of x and of dout */
+    int *wild;              /* per block: whether a result was not finite */
 } winograd_dw;
 
 #define WINOGRAD_BLOCKS 4
+#define WINOGRAD_DEPTH 64  /* tiles of a piece */
+#define WINOGRAD_CHUNK 256 /* tiles of a chunk at least: each has sums of its own */
+
+/* Chunks of images or bands: with the parts of the filters about WINOGRAD_TASKS tasks. */
+static ptrdiff_t winograd_chunks(const window_shape *s)
+{
+    const ptrdiff_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
+    const ptrdiff_t most = ceil_div(WINOGRAD_TASKS, ceil_div(s->F, WINOGRAD_BLOCKS * DW_WIDTH));
+    return MAX(MIN(tiles / WINOGRAD_CHUNK, most), 1);
+}
 
 static ptrdiff_t winograd_parts(const window_shape *s)
 {
-    return ceil_div(s->F, WINOGRAD_BLOCKS * DW_WIDTH);
+    return MIN(ceil_div(s->F, DW_WIDTH), ceil_div(WINOGRAD_TASKS, winograd_chunks(s)));
 }
 
 static int winograd_dw_suits(const window_shape *s)
 {
-    const winograd_costs cost = {.per_weight = 200, .passes = (double)winograd_parts(s)};
     if (s->HH != 3 || s->WW != 3 || s->stride != 1 || s->path == DIRECT)
         return 0;
-    return s->path == WINOGRAD || winograd_pays(s->N, s->C, s->F, s->OH, s->OW, cost);
+    return s->path == WINOGRAD || winograd_pays(s->N, s->C, s->F, s->OH, s->OW, winograd_parts(s));
 }
 
 /* The plan for the same arrays as those of the direct sum. */
@@ -39,33 +51,16 @@ static winograd_dw make_winograd_dw(const dw_plan *direct)
     winograd_dw p = {.dw = *direct};
     const window_shape *s = direct->s;
     p.parts = winograd_parts(s);
-    const ptrdiff_t tasks = ceil_div(WINOGRAD_TASKS, p.parts);
-    p.grid = make_winograd_grid(s->N, s->OH, s->OW, tasks);
-    set_winograd_layout(&p.dw.in, &p.grid);
-    p.dw.taps = 16 * s->C;
-    p.dw.chunks = MIN(tasks, s->N * p.grid.bands);
+    p.grid = make_winograd_grid(s->N, s->OH, s->OW, winograd_chunks(s), WINOGRAD_DEPTH);
+    p.in = (lane_map){.H = s->H, .W = s->W, .r0 = -s->pad, .c0 = -s->pad, .side = 6};
+    p.out = (lane_map){.H = s->OH, .W = s->OW, .side = 4};
+    set_lane_map(&p.in, &p.grid);
+    set_lane_map(&p.out, &p.grid);
+    p.nv = odd_lines(ceil_div(s->C, LANES) * p.grid.block);
+    p.ns = odd_lines(ceil_div(p.dw.blocks, p.parts) * DW_WIDTH * p.grid.all);
+    p.dw.taps = POSITIONS * s->C;
+    p.dw.chunks = MIN(winograd_chunks(s), s->N * p.grid.bands);
     return p;
-}
-
-/* Elements that one thread needs of v, of x, of spread and of packed. */
-static ptrdiff_t winograd_v_size(const winograd_dw *p)
-{
-    return 16 * winograd_position(&p->dw.in, &p->grid);
-}
-
-static ptrdiff_t winograd_x_size(const winograd_dw *p)
-{
-    return p->dw.in.plane + 2 * LANES;
-}
-
-static ptrdiff_t winograd_spread_size(const winograd_dw *p)
-{
-    return 16 * p->grid.group * p->grid.tiles * DW_WIDTH;
-}
-
-static ptrdiff_t winograd_packed_size(const winograd_dw *p)
-{
-    return 2 * p->grid.band * p->dw.s->OW * DW_WIDTH;
 }
 
 static ptrdiff_t winograd_dw_memory(winograd_dw *p, void *base, int threads)
@@ -74,93 +69,114 @@ static ptrdiff_t winograd_dw_memory(winograd_dw *p, void *base, int threads)
     const ptrdiff_t size = (ptrdiff_t)sizeof(T), blocks = p->dw.blocks;
     p->dw.sums = arena_take(&a, p->dw.chunks * blocks * dw_sum_size(&p->dw) * size);
     p->dw.scratch = arena_take(&a, threads * DW_WIDTH * size);
-    p->v = arena_take(&a, threads * winograd_v_size(p) * size);
-    p->x = arena_take(&a, threads * winograd_x_size(p) * size);
-    p->spread = arena_take(&a, threads * winograd_spread_size(p) * size);
-    p->packed = arena_take(&a, threads * winograd_packed_size(p) * size);
+    p->in.place = arena_take(&a, lane_map_pixels(&p->in) * (ptrdiff_t)sizeof(ptrdiff_t));
+    p->out.place = arena_take(&a, lane_map_pixels(&p->out) * (ptrdiff_t)sizeof(ptrdiff_t));
+    p->v = arena_take(&a, threads * POSITIONS * p->nv * size);
+    p->s = arena_take(&a, threads * POSITIONS * p->ns * size);
+    p->x = arena_take(&a, threads * lane_map_size(&p->in) * size);
+    p->d = arena_take(&a, threads * lane_map_size(&p->out) * size);
     p->wild = arena_take(&a, blocks * (ptrdiff_t)sizeof(int));
     return a.used;
 }
 
-/* A along two values: (a, a + b, a - b, -b). */
-#define WINOGRAD_SPREAD(out0, out1, out2, out3, a, b)                                                  \
-    do {                                                                                           \
-        (out0) = (a);                                                                              \
-        (out1) = (a) + (b);                                                                        \
-        (out2) = (a) - (b);                                                                        \
-        (out3) = -(b);                                                                             \
-    } while (0)
-
-/* A dout A^T of one vector of filters of one patch; pixels outside of the map are given as zeros. */
-ALWAYS_INLINE void winograd_spread(const T *const pixel[2][2], T *out, ptrdiff_t stride)
+/* A d along one axis. */
+ALWAYS_INLINE void spread_transform(const vec d[4], vec out[6])
 {
-    vec half[4][2], u[4];
-    _Pragma("GCC unroll 2") for (int j = 0; j < 2; j++)
-        WINOGRAD_SPREAD(half[0][j], half[1][j], half[2][j], half[3][j], load(pixel[0][j]),
-                    load(pixel[1][j]));
+    const vec ep = d[0] + P2 * d[2], op = P1 * (d[1] + P2 * d[3]);
+    const vec eq = d[0] + Q2 * d[2], oq = Q1 * (d[1] + Q2 * d[3]);
+    out[0] = d[0];
+    out[1] = ep + op;
+    out[2] = ep - op;
+    out[3] = eq + oq;
+    out[4] = eq - oq;
+    out[5] = d[3];
+}
+
+/* G^T m along one axis. */
+ALWAYS_INLINE void gather_transform(const vec m[6], vec out[3])
+{
+    const T np = 1 / (2 * P2 * (P2 - Q2)), nq = 1 / (2 * Q2 * (Q2 - P2));
+    const vec ep = (m[1] + m[2]) * np, op = (m[1] - m[2]) * (P1 * np);
+    const vec eq = (m[3] + m[4]) * nq, oq = (m[3] - m[4]) * (Q1 * nq);
+    out[0] = m[0] * (1 / (P2 * Q2)) + ep + eq;
+    out[1] = op + oq;
+    out[2] = P2 * ep + Q2 * eq + m[5];
+}
+
+/* A d A^T of one tile of dout, with rows `row` elements apart; positions of s `stride` apart. */
+static void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride)
+{
+    vec half[4][6];
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
-        WINOGRAD_SPREAD(u[0], u[1], u[2], u[3], half[i][0], half[i][1]);
+        vec pixel[4];
         _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
-            store(out + (4 * i + j) * stride, u[j]);
+            pixel[j] = load(d + i * row + j * LANES);
+        spread_transform(pixel, half[i]);
+    }
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
+        vec column[4], out[6];
+        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+            column[i] = half[i][j];
+        spread_transform(column, out);
+        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+            store(s + (6 * i + j) * stride, out[i]);
     }
 }
 
-/* The patches of `high` rows of dout, packed as [pixel][width]; positions `stride` apart. */
-static void winograd_dout(const winograd_dw *p, const T *d, ptrdiff_t high, T *out, ptrdiff_t width,
-                      ptrdiff_t stride)
+/* The tiles of a piece of one block of filters, as [36][tile][filter]; db gets their pixels' sum. */
+static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t block, T *s, T *d,
+                          T *db)
 {
-    static const T zeros[LANES];
-    const ptrdiff_t OW = p->dw.s->OW;
-    for (ptrdiff_t y = 0; y < high; y += 2)
-        for (ptrdiff_t x = 0; x < OW; x += 2)
-            for (ptrdiff_t f = 0; f < width; f += LANES, out += LANES) {
-                const T *at = d + (y * OW + x) * width + f, *below = at + OW * width;
-                const int right = x + 1 < OW, down = y + 1 < high;
-                const T *const pixel[2][2] = {{at, right ? at + width : zeros},
-                                              {down ? below : zeros,
-                                               right && down ? below + width : zeros}};
-                winograd_spread(pixel, out, stride);
-            }
-}
-
-/* Add to the sums of a block of filters what the patches of a piece give, position by position. */
-static void winograd_dw_block(const winograd_dw *p, const T *v, const T *spread, ptrdiff_t patches,
-                          ptrdiff_t NF, T *sum, T *scratch)
-{
-    const ptrdiff_t C = p->dw.s->C, position = winograd_position(&p->dw.in, &p->grid), row = 0;
-    dw_args a = {.rows = &row, .nrows = 1, .OW = patches, .stride = 1};
-    for (int t = 0; t < 16; t++) {
-        a.d = spread + t * patches * NF * LANES;
-        for (ptrdiff_t first = 0; first < C; first += DW_ROWS(1)) {
-            for (ptrdiff_t r = 0; r < DW_ROWS(1); r++) {
-                const ptrdiff_t c = MIN(first + r, C - 1);
-                a.x[r] = v + t * position + c * p->grid.padded;
-                a.sum[r] = first + r < C ? sum + (t * C + c) * DW_WIDTH : scratch;
-            }
-            dw_tiles[0][NF - 1](&a);
+    const window_shape *shape = p->dw.s;
+    const ptrdiff_t NF = MIN(NF_MAX, p->dw.vectors - block * NF_MAX);
+    for (ptrdiff_t v = 0; v < NF; v++) {
+        const ptrdiff_t f = block * DW_WIDTH + v * LANES;
+        T *dst = s + v * LANES;
+        for (ptrdiff_t i = 0; i < at.images; i++) {
+            const T *src = p->dw.dout + ((at.n + i) * shape->F + f) * shape->OH * shape->OW;
+            pack_lanes(&p->out, at, src, shape->F - f, d);
+            add_db(db + v * LANES, d, 4 * at.rows * p->out.width, 1);
+            for (ptrdiff_t ty = 0; ty < at.rows; ty++)
+                for (ptrdiff_t tx = 0; tx < p->grid.TW; tx++, dst += NF * LANES)
+                    winograd_spread(d + lane_map_tile(&p->out, ty, tx), p->out.width * LANES, dst,
+                                    p->ns);
         }
     }
 }
 
-/* What a piece adds to the sums of one block of filters. */
-static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t block, T *sum,
-                        int thread)
+/* Add to the sums of a block of filters what the tiles of a piece give at one position. */
+static void winograd_dw_product(const winograd_dw *p, ptrdiff_t tiles, const T *v, const T *s,
+                                ptrdiff_t NF, T *sum, T *scratch)
 {
-    const window_shape *s = p->dw.s;
-    const ptrdiff_t NF = MIN(NF_MAX, p->dw.vectors - block * NF_MAX), width = NF * LANES;
-    const ptrdiff_t f0 = block * DW_WIDTH, high = MIN(2 * at.rows, s->OH - 2 * at.y);
-    const ptrdiff_t pixels = high * s->OW, tiles = at.rows * p->grid.TW;
-    const ptrdiff_t patches = at.images * tiles;
-    T *spread = p->spread + thread * winograd_spread_size(p);
-    T *packed = p->packed + thread * winograd_packed_size(p);
-    for (ptrdiff_t i = 0; i < at.images; i++) {
-        const ptrdiff_t row = ((at.n + i) * s->F + f0) * s->OH + 2 * at.y;
-        pack_dout(&p->dw, packed, p->dw.dout + row * s->OW, pixels, s->F - f0, width);
-        add_db(sum + p->dw.taps * DW_WIDTH, packed, pixels, NF);
-        winograd_dout(p, packed, high, spread + i * tiles * width, width, patches * width);
+    const ptrdiff_t C = p->dw.s->C, row = 0;
+    dw_args a = {.d = s, .rows = &row, .nrows = 1, .OW = tiles, .stride = LANES};
+    for (ptrdiff_t first = 0; first < C; first += DW_ROWS(1)) {
+        for (ptrdiff_t r = 0; r < DW_ROWS(1); r++) {
+            const ptrdiff_t c = MIN(first + r, C - 1);
+            a.x[r] = v + c / LANES * p->grid.block + c % LANES;
+            a.sum[r] = first + r < C ? sum + c * DW_WIDTH : scratch;
+        }
+        dw_tiles[0][NF - 1](&a);
     }
-    winograd_dw_block(p, p->v + thread * winograd_v_size(p), spread, patches, NF, sum,
-                  p->dw.scratch + thread * DW_WIDTH);
+}
+
+/* What a piece adds to the sums of the blocks of filters from `begin` to `end`. */
+static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t begin, ptrdiff_t end,
+                            T *sums, int thread)
+{
+    const ptrdiff_t size = dw_sum_size(&p->dw), C = p->dw.s->C, width = DW_WIDTH * p->grid.all;
+    const ptrdiff_t tiles = at.images * at.rows * p->grid.TW;
+    const T *v = p->v + thread * POSITIONS * p->nv;
+    T *s = p->s + thread * POSITIONS * p->ns, *d = p->d + thread * lane_map_size(&p->out);
+    for (ptrdiff_t b = begin; b < end; b++)
+        winograd_dout(p, at, b, s + (b - begin) * width, d,
+                      sums + b * size + p->dw.taps * DW_WIDTH);
+    for (int t = 0; t < POSITIONS; t++)
+        for (ptrdiff_t b = begin; b < end; b++)
+            winograd_dw_product(p, tiles, v + t * p->nv, s + t * p->ns + (b - begin) * width,
+                                MIN(NF_MAX, p->dw.vectors - b * NF_MAX),
+                                sums + b * size + t * C * DW_WIDTH,
+                                p->dw.scratch + thread * DW_WIDTH);
 }
 
 static void winograd_dw_task(const void *arg, ptrdiff_t index, int thread)
@@ -170,44 +186,44 @@ static void winograd_dw_task(const void *arg, ptrdiff_t index, int thread)
     const ptrdiff_t chunk = index / p->parts, part = index % p->parts;
     const ptrdiff_t begin = part_start(dw->blocks, p->parts, part);
     const ptrdiff_t end = part_start(dw->blocks, p->parts, part + 1);
-    const ptrdiff_t units = dw->s->N * p->grid.bands, last = part_start(units, dw->chunks, chunk + 1);
+    const ptrdiff_t units = dw->s->N * p->grid.bands;
+    const ptrdiff_t last = part_start(units, dw->chunks, chunk + 1);
     const ptrdiff_t size = dw_sum_size(dw);
-    T *v = p->v + thread * winograd_v_size(p), *x = p->x + thread * winograd_x_size(p);
+    T *v = p->v + thread * POSITIONS * p->nv, *x = p->x + thread * lane_map_size(&p->in);
     T *sums = dw->sums + chunk * dw->blocks * size;
     memset(sums + begin * size, 0, (size_t)((end - begin) * size) * sizeof(T));
     for (ptrdiff_t i = part_start(units, dw->chunks, chunk); i < last; i += p->grid.group) {
         const winograd_piece at = winograd_piece_at(&p->grid, i, last);
-        winograd_patches(&dw->in, &p->grid, at, dw->x, x, v);
-        for (ptrdiff_t block = begin; block < end; block++)
-            winograd_dw_add(p, at, block, sums + block * size, thread);
+        winograd_patches(&p->in, &p->grid, at, dw->s->C, dw->x, x, v, p->nv);
+        winograd_dw_add(p, at, begin, end, sums, thread);
     }
 }
 
-/* G^T along four values, `step` apart: (a + (b + c)/2, (b - c)/2, (b + c)/2 + d). */
-ALWAYS_INLINE void winograd_gather(const T *m, int step, T out[3])
+/* G^T m G of LANES filters, whose 36 sums are DW_WIDTH apart: 9 vectors.  Returns zeros, or NaN
+ * where one is not finite. */
+static vec winograd_weights(const T *m, T dw[9 * LANES])
 {
-    const T half_sum = (m[step] + m[2 * step]) / 2;
-    out[0] = m[0] + half_sum;
-    out[1] = (m[step] - m[2 * step]) / 2;
-    out[2] = half_sum + m[3 * step];
-}
-
-/* Write the 3x3 weights of one filter and channel, and return whether one is not finite. */
-static int winograd_weights(const T m[16], T *dw)
-{
-    T half[4][3], bad = 0;
-    for (int i = 0; i < 4; i++)
-        winograd_gather(m + 4 * i, 1, half[i]);
+    vec half[6][3], bad = {0};
+    for (int i = 0; i < 6; i++) {
+        vec row[6];
+        for (int j = 0; j < 6; j++)
+            row[j] = load(m + (6 * i + j) * DW_WIDTH);
+        gather_transform(row, half[i]);
+    }
     for (int j = 0; j < 3; j++) {
-        T column[3];
-        winograd_gather(&half[0][j], 3, column);
+        vec column[6], out[3];
+        for (int i = 0; i < 6; i++)
+            column[i] = half[i][j];
+        gather_transform(column, out);
         for (int i = 0; i < 3; i++) {
-            dw[3 * i + j] = column[i];
-            bad += column[i] - column[i];
+            store(dw + (3 * i + j) * LANES, out[i]);
+            bad += out[i] - out[i];
         }
     }
-    return bad != 0;
+    return bad;
 }
+
+#define SUMMED 4 /* channels whose sums are read together, for they lie far apart */
 
 static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
 {
@@ -215,27 +231,37 @@ static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
     const winograd_dw *p = arg;
     const window_shape *s = p->dw.s;
     const ptrdiff_t f0 = block * DW_WIDTH, filters = MIN(DW_WIDTH, s->F - f0);
-    T total[16][DW_WIDTH];
-    p->wild[block] = 0;
+    T total[SUMMED][POSITIONS][DW_WIDTH], taps[9 * LANES];
+    vec bad = {0};
     for (ptrdiff_t c = 0; c < s->C; c++) {
-        for (int t = 0; t < 16; t++)
-            dw_total(&p->dw, block, t * s->C + c, total[t]);
-        for (ptrdiff_t f = 0; f < filters; f++) {
-            T m[16];
-            for (int t = 0; t < 16; t++)
-                m[t] = total[t][f];
-            p->wild[block] |= winograd_weights(m, p->dw.dw + ((f0 + f) * s->C + c) * 9);
+        if (c % SUMMED == 0)
+            for (int t = 0; t < POSITIONS; t++)
+                for (ptrdiff_t i = 0; i < MIN(SUMMED, s->C - c); i++)
+                    dw_total(&p->dw, block, t * s->C + c + i, total[i][t]);
+        for (ptrdiff_t v = 0; v < filters; v += LANES) {
+            bad += winograd_weights(total[c % SUMMED][0] + v, taps);
+            T *dw = p->dw.dw + ((f0 + v) * s->C + c) * 9;
+            for (ptrdiff_t f = 0; f < MIN(LANES, filters - v); f++)
+                for (int t = 0; t < 9; t++)
+                    dw[f * s->C * 9 + t] = taps[t * LANES + f];
         }
     }
-    dw_total(&p->dw, block, p->dw.taps, total[0]);
-    memcpy(p->dw.db + f0, total[0], (size_t)filters * sizeof(T));
+    p->wild[block] = 0;
+    for (int i = 0; i < LANES; i++)
+        p->wild[block] |= bad[i] != 0;
+    dw_total(&p->dw, block, p->dw.taps, total[0][0]);
+    memcpy(p->dw.db + f0, total[0][0], (size_t)filters * sizeof(T));
 }
 
-/* Returns 0 where a result is infinite or NaN: the direct sum must then tell which, see winograd_run. */
+/* Returns 0 where a result is infinite or NaN: the direct sum must then tell which, as in
+ * winograd_run. */
 static int winograd_dw_run(winograd_dw *p, void *ws, int threads)
 {
     winograd_dw_memory(p, ws, threads);
-    memset(p->x, 0, (size_t)(threads * winograd_x_size(p)) * sizeof(T));
+    fill_places(&p->in);
+    fill_places(&p->out);
+    memset(p->x, 0, (size_t)(threads * lane_map_size(&p->in)) * sizeof(T));
+    memset(p->d, 0, (size_t)(threads * lane_map_size(&p->out)) * sizeof(T));
     parallel_run(winograd_dw_task, p, p->dw.chunks * p->parts, threads);
     parallel_run(winograd_dw_reduce, p, p->dw.blocks, threads);
     int finite = 1;

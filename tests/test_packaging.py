@@ -1,15 +1,18 @@
-"""What `make dist-check` refuses, and that the oldest versions it tries are the oldest allowed."""
+"""What `make dist-check` refuses, that it tries the oldest versions, and that a release agrees."""
 
 import importlib.util
 import io
 import os
 import re
+import shutil
 import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import cs231n
 
 TOP = Path(__file__).resolve().parents[1]
 METADATA = """\
@@ -25,11 +28,19 @@ Requires-Python: >=3.10
 
 if not (TOP / "packaging").is_dir():
     pytest.skip("needs the folder packaging", allow_module_level=True)
-SPEC = importlib.util.spec_from_file_location("check_dist", TOP / "packaging" / "check_dist.py")
-check_dist = importlib.util.module_from_spec(SPEC)
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(TOP / "packaging")  # where a script finds those beside it
-    SPEC.loader.exec_module(check_dist)
+
+
+def script(name):
+    """Return a script of the folder as a module."""
+    spec = importlib.util.spec_from_file_location(name, TOP / "packaging" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOP / "packaging")  # where a script finds those beside it
+        spec.loader.exec_module(module)
+    return module
+
+
+check_dist, release_notes = script("check_dist"), script("release_notes")
 
 
 def wheel(folder, *names, metadata=METADATA):
@@ -124,3 +135,42 @@ def test_pythons_of_pyenv_are_found_before_its_commands_which_may_refuse(tmp_pat
     tells = (sys.executable, "-c", "import os; print(os.environ['PATH'])")
     monkeypatch.setitem(finder.__globals__, "UV", tells)
     assert finder("3.10") == f"{own}{os.pathsep}{tmp_path / 'shims'}"
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Return a folder with copies of what names the version."""
+    (tmp_path / "cs231n").mkdir()
+    shutil.copy(cs231n.__file__, tmp_path / "cs231n")  # which may be installed elsewhere
+    for name in ("CITATION.cff", "CHANGELOG.md"):
+        shutil.copy(TOP / name, tmp_path / name)
+    return tmp_path
+
+
+def test_version_date_and_notes_of_the_release_agree(prepared, capsys):
+    assert release_notes.main([f"v{cs231n.__version__}"], prepared) == 0
+    notes = capsys.readouterr().out
+    assert "### Added" in notes
+    assert not re.search("^## ", notes, re.M)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("cs231n/__init__.py", '__version__ = "', '__version__ = "9', "CITATION.cff has"),
+        ("CITATION.cff", "date-released: 2", "date-released: 1", "CHANGELOG.md has 0 of"),
+        ("CITATION.cff", "\nversion: ", "\nversion: 9", "CITATION.cff has 9"),
+        ("CHANGELOG.md", "\n## [1", "\n## [9", "CHANGELOG.md has 0 of"),
+    ],
+)
+def test_a_release_that_does_not_agree_is_refused(name, old, new, message, prepared):
+    text = (prepared / name).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (prepared / name).write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        release_notes.main([], prepared)
+
+
+def test_a_tag_of_another_version_is_refused(prepared):
+    with pytest.raises(SystemExit, match=r"the tag is v0\.9; expected v"):
+        release_notes.main(["v0.9"], prepared)

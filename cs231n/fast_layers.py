@@ -492,7 +492,7 @@ def batchnorm_forward_fast(
 
     x (N, D), gamma, beta (D,) -> out (N, D), cache
     """
-    out, *cache = _batch_norm(x, gamma, beta, bn_param)
+    out, cache = _batch_norm(x, gamma, beta, bn_param)
     return out, FastBatchNormCache(*cache)
 
 
@@ -505,7 +505,7 @@ def spatial_batchnorm_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `cs231n.layers.spatial_batchnorm_forward`
     """
-    out, *cache = _batch_norm(x, gamma, beta, bn_param)
+    out, cache = _batch_norm(x, gamma, beta, bn_param)
     return out, FastSpatialBatchNormCache(*cache)
 
 
@@ -518,7 +518,7 @@ def spatial_batchnorm_relu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast`
     """
-    out, *cache = _batch_norm(x, gamma, beta, bn_param, "relu")
+    out, cache = _batch_norm(x, gamma, beta, bn_param, "relu")
     return out, FastSpatialBatchNormReluCache(*cache)
 
 
@@ -531,8 +531,8 @@ def spatial_batchnorm_gelu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast` and `gelu_forward_fast`
     """
-    out, *cache = _batch_norm(x, gamma, beta, bn_param, _gelu(form))
-    return out, FastSpatialBatchNormGeluCache._make([*cache, form])
+    out, cache = _batch_norm(x, gamma, beta, bn_param, _gelu(form))
+    return out, FastSpatialBatchNormGeluCache(*cache, form)
 
 
 @forward(x="N* C H* W*", gamma="C", beta="C")
@@ -545,8 +545,8 @@ def spatial_batchnorm_leaky_relu_forward_fast(
     `spatial_batchnorm_forward_fast` and `leaky_relu_forward_fast`
     """
     slope = checks.number("", "slope", slope)
-    out, *cache = _batch_norm(x, gamma, beta, bn_param, "leaky_relu", slope)
-    return out, FastSpatialBatchNormLeakyReluCache._make([*cache, slope])
+    out, cache = _batch_norm(x, gamma, beta, bn_param, "leaky_relu", slope)
+    return out, FastSpatialBatchNormLeakyReluCache(*cache, slope)
 
 
 @forward(x="N* C H* W*", gamma="C", beta="C")
@@ -558,7 +558,7 @@ def spatial_batchnorm_silu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast` and `silu_forward_fast`
     """
-    out, *cache = _batch_norm(x, gamma, beta, bn_param, "silu")
+    out, cache = _batch_norm(x, gamma, beta, bn_param, "silu")
     return out, FastSpatialBatchNormSiluCache(*cache)
 
 
@@ -569,24 +569,22 @@ def _batch_norm(
     bn_param: Options,
     activation: str = "",
     slope: float = 0.0,
-) -> Any:
+) -> tuple[Array, tuple[Any, ...]]:
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
-    mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
-    dtype, train = _common(x, gamma, beta), mode == "train"
-    planes, scale, shift = _contiguous(dtype, x.reshape(_planes_shape(x)), gamma, beta)
+    mode, eps, momentum, *running = checks.bn_options(bn_param, x)
+    dtype, train = _common(x, gamma, beta, *running), mode == "train"
+    planes, scale, shift = _contiguous(dtype, _planes(x), gamma, beta)
     out = workspace.empty(planes.shape, dtype)
+    # Copies, for kernels write to them: arrays in the dict are replaced, never written to.
+    copies = mean, var = [one.astype(dtype) for one in running]
     if train:
-        mean, var = np.empty(scale.shape, dtype), np.empty(scale.shape, dtype)
-    else:
-        # Copies: the door of the kernel asks for arrays to write to, and these may be read-only.
-        mean, var = np.array(running_mean, dtype), np.array(running_var, dtype)
-    arrays = planes, scale, shift, out, mean, var
-    kernels_for(planes).batch_norm_forward(*arrays, eps, activation, slope, train)
-    if train:
-        running_mean = momentum * running_mean + (1 - momentum) * mean
-        running_var = momentum * running_var + (1 - momentum) * var
-    bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
-    return out.reshape(x.shape), x, gamma, beta, mean, var, eps, mode
+        mean, var, running = np.empty(len(scale), dtype), np.empty(len(scale), dtype), copies
+    options = eps, activation, slope, train, *copies, momentum
+    kernels_for(planes).batch_norm_forward(planes, scale, shift, out, mean, var, *options)
+    bn_param["running_mean"], bn_param["running_var"] = running
+    if dtype is not x.dtype:  # running statistics alone may be of a longer one
+        out = out.astype(_common(x, gamma, beta), copy=False)
+    return out.reshape(x.shape), (x, gamma, beta, mean, var, eps, mode)
 
 
 @backward(FastBatchNormCache, x="N D", gamma="D", beta="D", mean="D", var="D")
@@ -671,11 +669,12 @@ def _batch_norm_backward(
 def _norm_arrays(dout: Array, cache: Any) -> list[Array]:
     """Return what a kernel takes: planes of x and dout, weights, statistics, room for results."""
     x, gamma, beta, mean, var = cache[:5]
-    dtype, shape = _common(x, gamma, beta), _planes_shape(x)
-    flat = [one if one.ndim == 1 else one.reshape(-1) for one in (gamma, beta, mean, var)]
-    arrays = _contiguous(dtype, x.reshape(shape), dout.reshape(shape), *flat)
-    dx = workspace.empty(shape, dtype)
-    return [*arrays, dx, np.empty(shape[1], dtype), np.empty(shape[1], dtype)]
+    dtype, planes = _common(x, gamma, beta), _planes(x)
+    if gamma.ndim > 1:
+        gamma, beta, mean, var = (one.reshape(-1) for one in (gamma, beta, mean, var))
+    arrays = _contiguous(dtype, planes, _planes(dout), gamma, beta, mean, var)
+    dx, C = workspace.empty(planes.shape, dtype), planes.shape[1]
+    return [*arrays, dx, np.empty(C, dtype), np.empty(C, dtype)]
 
 
 @forward(x="N D+", gamma="D", beta="D")
@@ -735,8 +734,7 @@ def _group_norm(
 ) -> tuple[Array, Array, Array]:
     """Normalise each of G groups of channels of each image of x (N, C, ...)."""
     dtype = _common(x, gamma, beta)
-    planes = x.reshape(_planes_shape(x))
-    planes, scale, shift = _contiguous(dtype, planes, gamma.reshape(-1), beta.reshape(-1))
+    planes, scale, shift = _contiguous(dtype, _planes(x), gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(planes.shape, dtype)
     mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
     kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
@@ -752,10 +750,10 @@ def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
     return dx.reshape(dout.shape), dgamma, dbeta
 
 
-def _planes_shape(x: Array) -> tuple[int, int, int]:
-    """Return the shape (N, C, pixels) of x (N, C, ...)."""
-    N, C, *pixels = x.shape
-    return N, C, math.prod(pixels)
+def _planes(x: Array) -> Array:
+    """Return x (N, C, ...) as planes (N, C, pixels)."""
+    shape = x.shape
+    return x.reshape(shape[0], shape[1], math.prod(shape[2:]))
 
 
 @forward(x="N C", y="in C")

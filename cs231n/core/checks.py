@@ -400,10 +400,10 @@ def choice(where: str, name: str, value: Any, known: Collection[Any]) -> Any:
 
 def mode(where: str, found: Mapping[str, Any]) -> str:
     """Return the required option 'mode', which is 'train' or 'test'."""
-    value = option(where, found, "mode", ("mode",))
+    value = found.get("mode")
     if type(value) is str and value in ("train", "test"):
         return value
-    return str(choice(where, "mode", value, ("train", "test")))
+    return str(choice(where, "mode", option(where, found, "mode", ("mode",)), ("train", "test")))
 
 
 def float_dtype(where: str, value: Any, known: Collection[str] = ()) -> np.dtype[Any]:
@@ -503,19 +503,19 @@ def bn_options(
     bn_param: MutableMapping[str, Any], x: np.ndarray, where: str = ""
 ) -> tuple[str, float, float, np.ndarray, np.ndarray]:
     """Return mode, eps, momentum, running mean and variance; the statistics are zeros at first."""
-    bn_param = options(where, "bn_param", bn_param)
-    train_or_test, small = mode(where, bn_param), eps("bn_param", bn_param, where)
-    momentum = number(where, "momentum", bn_param.get("momentum", 0.9), 0, 1)
-    running_mean = _running(where, bn_param, "running_mean", x)
-    running_var = _running(where, bn_param, "running_var", x)
+    found = options(where, "bn_param", bn_param).get
+    train_or_test = mode(where, bn_param)
+    small = number(where, "eps", found("eps", 1e-5), 0, math.inf, True)
+    momentum = number(where, "momentum", found("momentum", 0.9), 0, 1)
+    running_mean, running_var = found("running_mean"), found("running_var")
+    if shapes_of_floats((running_mean, running_var)) != 2 * (x.shape[1:2],):
+        running_mean = _running(where, bn_param, "running_mean", x)
+        running_var = _running(where, bn_param, "running_var", x)
     return train_or_test, small, momentum, running_mean, running_var
 
 
 def _running(where: str, bn_param: Mapping[str, Any], name: str, x: np.ndarray) -> np.ndarray:
     """Return a running statistic of axis 1 of x, which is zeros at first."""
-    running = bn_param.get(name)
-    if are_floats(running) and running.shape == x.shape[1:2]:
-        return running
     if name not in bn_param:
         return np.zeros(x.shape[1], x.dtype)
     (running,) = float_arrays(where, **{name: bn_param[name]})

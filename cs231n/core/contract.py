@@ -49,26 +49,17 @@ def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a layer its own cache, dout of the output's shape, and each gradient its dtype.
 
-    The gradients belong to the first entries of the specs, in order.  The output's shape is the
-    cache's `out_shape`, or that of its first array.  The cache of ``backward(np.ndarray)`` is an
+    The specs are those of entries of the cache in a row, and the gradients belong to the first of
+    them, in order.  The output's shape is the cache's `out_shape`, or that of its first array.  The cache of ``backward(np.ndarray)`` is an
     array itself.  What a cache holds is checked at each call, for anybody may have changed it.
     """
     is_array, has_shape = cache_type is np.ndarray, hasattr(cache_type, "out_shape")
     checked = Specs({"cache": "..."} if is_array else specs)
     fields: tuple[str, ...] = getattr(cache_type, "_fields", ())
-    places = [fields.index(name) for name in specs]
-
-    def arrays_of(dout: Any, cache: Any) -> tuple[Any, tuple[np.ndarray, ...]]:
-        cache = _own(cache, cache_type, fields)
-        if is_array:
-            arrays = checked((cache,))
-            return arrays[0], arrays
-        if "mask" in specs and cache.mask is None:  # as in the course's dropout in test mode
-            cache = cache._replace(mask=np.ones_like(dout))
-        found = tuple([cache[place] for place in places])
-        arrays = checked(found)
-        right = arrays is found
-        return cache if right else cache._replace(**dict(zip(specs, arrays))), arrays
+    first = fields.index(next(iter(specs))) if specs else 0
+    entries = slice(first, first + len(specs))
+    if fields[entries] != tuple(specs):
+        raise ValueError(f"backward: {[*specs]} are no entries in a row of {cache_type.__name__}")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         body: Callable[..., Any] = function
@@ -76,11 +67,19 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
 
         def run(given: tuple[Any, ...]) -> Any:
             dout, cache, *flags = given
-            cache, arrays = arrays_of(dout, cache)
+            if type(cache) is not cache_type:
+                cache = _own(cache, cache_type, fields)
+            if "mask" in specs and cache.mask is None:  # as in the course's dropout in test mode
+                cache = cache._replace(mask=np.ones_like(dout))
+            found = (cache,) if is_array else cache[entries]
+            arrays = checked(found)
+            if arrays is not found:
+                cache = arrays[0] if is_array else cache._replace(**dict(zip(specs, arrays)))
             shape = cache.out_shape if has_shape else arrays[0].shape
             if not (checks.are_floats(dout) and dout.shape == shape):
                 dout = checks.upstream("", dout, shape)
-            flags = [checks.flag("", *pair) for pair in zip(flag_names, flags)]
+            if flags:
+                flags = [checks.flag("", *pair) for pair in zip(flag_names, flags)]
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         return _layer(function, 2, run)

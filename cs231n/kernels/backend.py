@@ -45,7 +45,7 @@ def _import_compiled() -> ModuleType | None:
 REFERENCE = "reference"  # with which networks run on the functions of `cs231n.layers`
 INSTRUCTION_SETS = ("avx512", "avx2", "neon", "baseline")  # whose kernels an extension may hold
 _COMPILED = _import_compiled()
-_selected = "numpy"
+_selected, _in_use = "numpy", numpy_kernels
 _lock = threading.Lock()  # what `backend` says and what the extension does change together
 
 
@@ -76,14 +76,17 @@ def select(name: str) -> str:
     ImportError
         If these are compiled kernels, and none were built.
     """
-    global _selected
+    global _selected, _in_use
     if _COMPILED is None and isinstance(name, str) and name in INSTRUCTION_SETS:
         raise ImportError(f"{missing_extension()}; found no kernels {name!r}")
     checks.choice("backend.select", "name", name, ("auto", *available(), REFERENCE))
     chosen = available()[0] if name == "auto" else name
     with _lock:
-        if _COMPILED is not None and chosen not in ("numpy", REFERENCE):
+        if _COMPILED is None or chosen in ("numpy", REFERENCE):
+            _in_use = numpy_kernels
+        else:
             _COMPILED.select(chosen)
+            _in_use = _COMPILED
         previous, _selected = _selected, chosen
     return previous
 
@@ -125,8 +128,7 @@ def kernels_for(*arrays: np.ndarray) -> ModuleType:
 
 def kernels() -> ModuleType:
     """Return the module of the kernels in use."""
-    in_numpy = _COMPILED is None or _selected in ("numpy", REFERENCE)
-    return numpy_kernels if in_numpy else _COMPILED  # type: ignore[return-value]
+    return _in_use
 
 
 _wanted = os.environ.get("CS231N_BACKEND")  # an empty one, as some job scripts set, is none

@@ -61,7 +61,7 @@ cdef extern from "csrc/dispatch.h" nogil:
 
     ctypedef struct norm_shape:
         Py_ssize_t N, C, D, G
-        double eps, slope, count
+        double eps, momentum, slope, count
         int train, activation, part
 
     enum:
@@ -410,7 +410,7 @@ cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double ep
     """Describe a normalisation of x (N, C, pixels) to the kernels."""
     cdef norm_shape s
     s.N, s.C, s.D = x.shape[0], x.shape[1], x.shape[2]
-    s.G, s.eps, s.train, s.part, s.count = G, eps, train, WHOLE, s.N * s.D
+    s.G, s.eps, s.momentum, s.train, s.part, s.count = G, eps, 0, train, WHOLE, s.N * s.D
     s.activation, s.slope = _ACTIVATIONS[activation], slope
     _require(s.N > 0 and s.C > 0 and s.D > 0)
     return s
@@ -435,19 +435,28 @@ cdef bint _hold(Py_ssize_t count, const floating[::1] one, const floating[::1] t
 def batch_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
                        const floating[::1] beta, floating[:, :, ::1] out, floating[::1] mean,
                        floating[::1] var, double eps, activation="", double slope=0,
-                       bint train=True):
+                       bint train=True, floating[::1] running_mean=None,
+                       floating[::1] running_var=None, double momentum=0):
     """Write the output of x (N, C, pixels), normalised channel by channel.
 
-    In train mode the mean and variance of the batch are written too, else those given are used.
-    The output passes the activation if there is one.
+    In train mode the mean and variance of the batch are written too, and the running ones follow
+    them if they are given; else the mean and variance given are used.  The output passes the
+    activation if there is one.
     """
     cdef norm_shape s = _norm_shape(x, 1, eps, train, activation, slope)
+    s.momentum = momentum
     _require(_same(x.shape, out.shape, 3) and _hold(s.C, gamma, beta, mean, var))
+    cdef floating *running[2]
+    running[0] = running[1] = NULL
+    if running_mean is not None or running_var is not None:
+        _require(running_mean is not None and running_var is not None
+                 and _hold(s.C, running_mean, running_var, mean, var))
+        running[0], running[1] = &running_mean[0], &running_var[0]
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
         kernels.batch_norm_forward(&s, &x[0, 0, 0], &gamma[0], &beta[0], &out[0, 0, 0], &mean[0],
-                                   &var[0], threads)
+                                   &var[0], running[0], running[1], threads)
 
 
 def batch_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
@@ -478,7 +487,8 @@ def batch_norm_statistics(const floating[:, :, ::1] x, floating[::1] mean, float
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_forward(&s, &x[0, 0, 0], NULL, NULL, NULL, &mean[0], &var[0], threads)
+        kernels.batch_norm_forward(&s, &x[0, 0, 0], NULL, NULL, NULL, &mean[0], &var[0], NULL,
+                                   NULL, threads)
 
 
 def batch_norm_sums(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,

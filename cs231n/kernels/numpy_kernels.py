@@ -250,17 +250,24 @@ def batch_norm_forward(
     activation: str = "",
     slope: float = 0.0,
     train: bool = True,
+    running_mean: np.ndarray | None = None,
+    running_var: np.ndarray | None = None,
+    momentum: float = 0.0,
 ) -> None:
     """Write the output of x (N, C, pixels), normalised channel by channel.
 
-    In train mode the mean and variance of the batch are written too, else those given are used.
-    The output passes the activation if there is one.
+    In train mode the mean and variance of the batch are written too, and the running ones follow
+    them if they are given; else the mean and variance given are used.  The output passes the
+    activation if there is one.
     """
     if train:
         mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     np.subtract(x, mean[:, None], out=out)
     if train:
         var[...] = np.einsum("ncp,ncp->c", out, out) / (x.shape[0] * x.shape[2])
+        for running, now in ((running_mean, mean), (running_var, var)):
+            if running is not None:
+                running[...] = momentum * running + (1 - momentum) * now
     out *= (gamma / np.sqrt(var + eps))[:, None]
     out += beta[:, None]
     if activation:

@@ -5,7 +5,7 @@
 typedef struct {
     const norm_shape *s;
     const T *x, *dout, *gamma, *beta;
-    T *out, *mean, *var, *dgamma, *dbeta;
+    T *out, *mean, *var, *running_mean, *running_var, *dgamma, *dbeta;
     T eps;
 } batch_norm_job;
 
@@ -200,12 +200,26 @@ static void run_batch_norm(const batch_norm_job *job, task_fn channel, task_fn s
         parallel_run(channel, job, job->s->C, threads);
 }
 
+/* The running statistics follow those of a batch. */
+static void follow(const batch_norm_job *job)
+{
+    const T kept = (T)job->s->momentum, taken = (T)(1 - job->s->momentum);
+    for (ptrdiff_t c = 0; c < job->s->C; c++) {
+        job->running_mean[c] = kept * job->running_mean[c] + taken * job->mean[c];
+        job->running_var[c] = kept * job->running_var[c] + taken * job->var[c];
+    }
+}
+
 static void batch_norm_forward(const norm_shape *s, const void *x, const void *gamma,
-                               const void *beta, void *out, void *mean, void *var, int threads)
+                               const void *beta, void *out, void *mean, void *var,
+                               void *running_mean, void *running_var, int threads)
 {
     const batch_norm_job job = {.s = s, .x = x, .gamma = gamma, .beta = beta, .out = out,
-                                .mean = mean, .var = var, .eps = (T)s->eps};
+                                .mean = mean, .var = var, .running_mean = running_mean,
+                                .running_var = running_var, .eps = (T)s->eps};
     run_batch_norm(&job, channel_forward_task, strip_forward_task, threads);
+    if (s->train && running_mean)
+        follow(&job);
 }
 
 static void batch_norm_backward(const norm_shape *s, const void *dout, const void *x,

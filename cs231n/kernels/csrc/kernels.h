@@ -39,11 +39,13 @@ enum { NO_ACTIVATION, RELU, LEAKY_RELU, GELU, GELU_TANH, SILU };
 enum { WHOLE, SUMS_ONLY, REST };
 
 /* What a normalisation knows beside its arrays: x (N, C, D), the statistics and the parameters.
- * In train mode the forward pass writes mean and var (biased), else both passes read them. */
+ * In train mode the forward pass writes mean and var (biased), else both passes read them.  Running
+ * statistics, where they are not NULL, follow what is written. */
 typedef struct {
     ptrdiff_t N, C, D; /* D pixels, one for rows */
     ptrdiff_t G;       /* groups of channels; layer norm is G = 1, D = 1; not used by batch norm */
     double eps;
+    double momentum;   /* used by batch norm: of the running statistics */
     int train;         /* used by batch norm: the mode */
     int part;          /* used by batch norm: WHOLE, SUMS_ONLY or REST */
     double count;      /* used by batch norm: numbers that the sums of a channel are of */
@@ -78,7 +80,7 @@ typedef struct {
     /* normalisation; the backward passes take what the forward passes took */                     \
     K(void, batch_norm_forward,                                                                    \
       (const norm_shape *s, const void *x, const void *gamma, const void *beta, void *out,         \
-       void *mean, void *var, int threads))                                                        \
+       void *mean, void *var, void *running_mean, void *running_var, int threads))                 \
     K(void, batch_norm_backward,                                                                   \
       (const norm_shape *s, const void *dout, const void *x, const void *gamma, const void *beta,  \
        const void *mean, const void *var, void *dx, void *dgamma, void *dbeta, int threads))       \

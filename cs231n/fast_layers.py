@@ -9,7 +9,7 @@ but a backward pass needs those only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from cs231n.core import checks
 from cs231n.core.contract import backward, forward
 from cs231n.core.window import Window
-from cs231n.kernels import workspace
+from cs231n.kernels import numpy_kernels, workspace
 from cs231n.kernels.backend import backend, kernels_for
 from cs231n.kernels.threads import get_num_threads, set_num_threads
 from cs231n.layers import (
@@ -82,7 +82,6 @@ __all__ = [
 ConvGradients = tuple[Array | None, Array | None, Array]
 
 _BYTE, _INT = np.dtype(np.uint8), np.dtype(np.intc)
-_ZERO = {dtype: np.zeros((), dtype) for dtype in map(np.dtype, ("float32", "float64"))}
 # Up to so many operations the call of a kernel takes longer than NumPy takes for the reference's
 # formula, where that is one or two of its functions.
 _FEW = 2048
@@ -126,11 +125,12 @@ def conv_backward_fast(
     images, filters, dout = _contiguous(dtype, x, w, dout)
     kernels = kernels_for(x, w, dout)
     dx, dw = None, None
+    db = np.empty(len(w), dtype)
     if need_dw:
-        dw, db = workspace.empty(w.shape, dtype), np.empty(len(w), dtype)
+        dw = workspace.empty(w.shape, dtype)
         kernels.conv_dw(images, dout, dw, db, window)
     else:
-        db = dout.sum(axis=(0, 2, 3))
+        kernels.sum_channels(dout.reshape(_planes_shape(dout)), db)
     if need_dx:
         dx = workspace.empty(x.shape, dtype)
         kernels.conv_dx(filters, dout, dx, window)
@@ -154,7 +154,6 @@ def max_pool_forward_fast(x: Array, pool_param: Options) -> tuple[Array, FastMax
     x (N, C, H, W) -> out (N, C, OH, OW), cache
     """
     out, argmax = _max_pool(x, Window.for_pool(pool_param))
-    argmax.setflags(write=False)
     cache = FastMaxPoolCache(x, dict(pool_param))
     cache.argmax = argmax
     return out, cache
@@ -162,14 +161,9 @@ def max_pool_forward_fast(x: Array, pool_param: Options) -> tuple[Array, FastMax
 
 def _max_pool(x: Array, window: Window) -> tuple[Array, Array]:
     """Return the largest pixel of each window of x (N, C, H, W), and its place."""
-    N, C, H, W = x.shape
-    OH, OW = window.over(x)
-    (planes,) = _contiguous(x.dtype, x.reshape(N * C, H, W))
-    out = workspace.empty((N, C, OH, OW), x.dtype)
-    argmax = workspace.empty((N, C, OH, OW), _place_dtype(window))
-    shape = N * C, OH, OW
-    kernels = kernels_for(planes, out)
-    kernels.max_pool_forward(planes, out.reshape(shape), argmax.reshape(shape), window)
+    (x,), shape = _contiguous(x.dtype, x), (*x.shape[:2], *window.over(x))
+    out, argmax = workspace.empty(shape, x.dtype), workspace.empty(shape, _place_dtype(window))
+    kernels_for(x).max_pool_forward(x, out, argmax, window)
     return out, argmax
 
 
@@ -185,17 +179,11 @@ def max_pool_backward_fast(dout: Array, cache: FastMaxPoolCache) -> Array:
     dout (N, C, OH, OW) -> dx (N, C, H, W)
     """
     x, window, places = cache.x, Window.for_pool(cache.pool_param), cache.argmax
-    N, C, H, W = x.shape
-    (dout,) = _contiguous(x.dtype, dout)
-    dx, shape = workspace.empty(x.shape, x.dtype), (N * C, *dout.shape[2:])
-    douts, planes = dout.reshape(shape), dx.reshape(N * C, H, W)
-    unpool = kernels_for(douts, dx).max_pool_backward
+    (dout,), dx = _contiguous(x.dtype, dout), workspace.empty(x.shape, x.dtype)
+    unpool = kernels_for(x).max_pool_backward
     # A kernel refuses places that are outside of their windows, for anybody may have written them.
-    if not _may_be_places(places, dout, window) or not unpool(
-        douts, places.reshape(shape), planes, window
-    ):
-        _, places = _max_pool(x, window)
-        unpool(douts, places.reshape(shape), planes, window)
+    if not (_may_be_places(places, dout, window) and unpool(dout, places, dx, window)):
+        unpool(dout, _max_pool(x, window)[1], dx, window)
     return dx
 
 
@@ -203,7 +191,7 @@ def _may_be_places(found: Any, dout: Array, window: Window) -> TypeGuard[Array]:
     """Tell whether what a cache carries has the form of the places of the largest pixels."""
     return (
         type(found) is np.ndarray
-        and found.dtype == _place_dtype(window)
+        and found.dtype is _place_dtype(window)
         and found.shape == dout.shape
         and found.flags.c_contiguous
         and found.flags.aligned
@@ -222,7 +210,7 @@ def affine_forward_fast(x: Array, w: Array, b: Array) -> tuple[Array, FastAffine
     """
     rows = x.reshape(len(x), len(w))
     if x.size * w.shape[1] < _FEW:
-        return rows @ w + b, FastAffineCache(x, w, b)
+        return numpy_kernels.few_affine_forward(rows, w, b), FastAffineCache(x, w, b)
     dtype = _common(x, w, b)
     out = workspace.empty((len(x), w.shape[1]), dtype)
     rows, weights = _aligned(dtype, rows, w)
@@ -239,10 +227,11 @@ def affine_backward_fast(
     dout (N, M) -> dx (N, d1, ..., dk) or None, dw (D, M), db (M,)
     """
     x, w, b = cache
-    rows, dtype = x.reshape(len(x), len(w)), _common(x, w, b)
+    rows = x.reshape(len(x), len(w))
     if x.size * w.shape[1] < _FEW:
-        dx = (dout @ w.T).reshape(x.shape) if need_dx else None
-        return dx, rows.T @ dout, dout.sum(axis=0)
+        drows, dw, db = numpy_kernels.few_affine_backward(dout, rows, w, need_dx)
+        return None if drows is None else drows.reshape(x.shape), dw, db
+    dtype = _common(x, w, b)
     rows, weights, dout = _aligned(dtype, rows, w, dout)
     kernels = kernels_for(rows, dout)
     dw = workspace.empty(w.shape, dtype)
@@ -253,7 +242,7 @@ def affine_backward_fast(
         kernels.matmul(dout, weights.T, drows)
         dx = drows.reshape(x.shape)
     db = np.empty(b.shape, dtype)
-    kernels.sum_rows(*_contiguous(dtype, dout), db)
+    kernels.sum_channels(*_contiguous(dtype, dout.reshape(*dout.shape, 1)), db)
     return dx, dw, db
 
 
@@ -264,7 +253,7 @@ def relu_forward_fast(x: Array) -> tuple[Array, Array]:
     x of any shape -> out of the same shape, cache, which is x itself
     """
     if x.size < _FEW:
-        return np.maximum(x, _ZERO[x.dtype]), x
+        return numpy_kernels.few_relu_forward(x), x
     (flat,) = _contiguous(x.dtype, x)
     out = workspace.empty(x.shape, x.dtype)
     kernels_for(out).relu_forward(flat.reshape(-1), out.reshape(-1))
@@ -277,7 +266,12 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    x, dout = _contiguous(cache.dtype, cache, dout)
+    return _relu_backward(dout, cache)
+
+
+def _relu_backward(dout: Array, x: Array) -> Array:
+    """Return dout where x, or the output, is positive and zero elsewhere."""
+    x, dout = _contiguous(x.dtype, x, dout)
     dx = workspace.empty(x.shape, x.dtype)
     kernels_for(dx).relu_backward(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
@@ -409,7 +403,8 @@ def conv_relu_backward_fast(
 
     dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
-    return conv_backward_fast(relu_backward_fast(dout, cache.relu), cache.conv, need_dx, need_dw)
+    (out,) = checks.float_arrays("", relu=cache.relu)
+    return conv_backward_fast(_relu_backward(dout, out), cache.conv, need_dx, need_dw)
 
 
 class FastBatchNormCache(NamedTuple):
@@ -532,7 +527,7 @@ def spatial_batchnorm_gelu_forward_fast(
     `spatial_batchnorm_forward_fast` and `gelu_forward_fast`
     """
     out, cache = _batch_norm(x, gamma, beta, bn_param, _gelu(form))
-    return out, FastSpatialBatchNormGeluCache(*cache, form)
+    return out, FastSpatialBatchNormGeluCache._make((*cache, form))
 
 
 @forward(x="N* C H* W*", gamma="C", beta="C")
@@ -546,7 +541,7 @@ def spatial_batchnorm_leaky_relu_forward_fast(
     """
     slope = checks.number("", "slope", slope)
     out, cache = _batch_norm(x, gamma, beta, bn_param, "leaky_relu", slope)
-    return out, FastSpatialBatchNormLeakyReluCache(*cache, slope)
+    return out, FastSpatialBatchNormLeakyReluCache._make((*cache, slope))
 
 
 @forward(x="N* C H* W*", gamma="C", beta="C")
@@ -573,7 +568,7 @@ def _batch_norm(
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
     mode, eps, momentum, *running = checks.bn_options(bn_param, x)
     dtype, train = _common(x, gamma, beta, *running), mode == "train"
-    planes, scale, shift = _contiguous(dtype, _planes(x), gamma, beta)
+    planes, scale, shift = _contiguous(dtype, x.reshape(_planes_shape(x)), gamma, beta)
     out = workspace.empty(planes.shape, dtype)
     # Copies, for kernels write to them: arrays in the dict are replaced, never written to.
     copies = mean, var = [one.astype(dtype) for one in running]
@@ -659,22 +654,22 @@ def _batch_norm_backward(
 ) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
     train = checks.choice("", "mode", cache.mode, ("train", "test")) == "train"
-    planes, dplanes, *others = _norm_arrays(dout, cache)
-    eps = checks.number("", "eps", cache.eps, 0, low_open=True)
-    kernels_for(planes).batch_norm_backward(dplanes, planes, *others, eps, activation, slope, train)
-    dx, dgamma, dbeta = others[-3:]
-    return dx.reshape(dout.shape), dgamma, dbeta
+    run = kernels_for(cache.x).batch_norm_backward
+    return _norm_backward(run, dout, cache[:5], cache.eps, activation, slope, train)
 
 
-def _norm_arrays(dout: Array, cache: Any) -> list[Array]:
-    """Return what a kernel takes: planes of x and dout, weights, statistics, room for results."""
-    x, gamma, beta, mean, var = cache[:5]
-    dtype, planes = _common(x, gamma, beta), _planes(x)
-    if gamma.ndim > 1:
-        gamma, beta, mean, var = (one.reshape(-1) for one in (gamma, beta, mean, var))
-    arrays = _contiguous(dtype, planes, _planes(dout), gamma, beta, mean, var)
-    dx, C = workspace.empty(planes.shape, dtype), planes.shape[1]
-    return [*arrays, dx, np.empty(C, dtype), np.empty(C, dtype)]
+def _norm_backward(
+    run: Callable[..., Any], dout: Array, arrays: Sequence[Array], eps: Any, *options: Any
+) -> Gradients:
+    """Return dx, dgamma and dbeta, which a kernel makes of dout, x, weights and statistics."""
+    x, gamma, *_ = arrays
+    eps = checks.number("", "eps", eps, 0, math.inf, True)
+    dtype, shape = _common(*arrays), _planes_shape(x)
+    planes = _contiguous(dtype, dout.reshape(shape), x.reshape(shape))
+    dx = workspace.empty(shape, dtype)
+    dgamma, dbeta = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
+    run(*planes, *_contiguous(dtype, *arrays[1:]), dx, dgamma, dbeta, eps, *options)
+    return dx.reshape(x.shape), dgamma, dbeta
 
 
 @forward(x="N D+", gamma="D", beta="D")
@@ -734,7 +729,8 @@ def _group_norm(
 ) -> tuple[Array, Array, Array]:
     """Normalise each of G groups of channels of each image of x (N, C, ...)."""
     dtype = _common(x, gamma, beta)
-    planes, scale, shift = _contiguous(dtype, _planes(x), gamma.reshape(-1), beta.reshape(-1))
+    planes = x.reshape(_planes_shape(x))
+    planes, scale, shift = _contiguous(dtype, planes, gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(planes.shape, dtype)
     mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
     kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
@@ -743,17 +739,16 @@ def _group_norm(
 
 def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
     """Return dx, dgamma and dbeta of a normalisation of each image."""
-    planes, dplanes, scale, _, mean, var, *results = _norm_arrays(dout, cache)
-    eps = checks.number("", "eps", cache.eps, 0, low_open=True)
-    kernels_for(planes).group_norm_backward(dplanes, planes, scale, mean, var, *results, eps)
-    dx, dgamma, dbeta = results
-    return dx.reshape(dout.shape), dgamma, dbeta
+    x, gamma, _, mean, var, eps = cache
+    if gamma.ndim > 1:
+        gamma, mean, var = gamma.reshape(-1), mean.reshape(-1), var.reshape(-1)
+    return _norm_backward(kernels_for(x).group_norm_backward, dout, (x, gamma, mean, var), eps)
 
 
-def _planes(x: Array) -> Array:
-    """Return x (N, C, ...) as planes (N, C, pixels)."""
+def _planes_shape(x: Array) -> tuple[int, int, int]:
+    """Return the shape (N, C, pixels) of x (N, C, ...)."""
     shape = x.shape
-    return x.reshape(shape[0], shape[1], math.prod(shape[2:]))
+    return shape[0], shape[1], math.prod(shape[2:])
 
 
 @forward(x="N C", y="in C")

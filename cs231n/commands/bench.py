@@ -74,24 +74,34 @@ def _print_course(problems: list[Problem], rounds: int, torch: Any) -> None:
 def _print_small(dtype: np.dtype, rounds: int, torch: Any) -> None:
     """Print a line for each pass of each layer at the tiny shapes of the table of layers.
 
-    'kernels' are the calls of kernels in the fast layer, and 'around' is what it does beside them;
-    a layer that is left to NumPy for being so small has neither.
+    'kernels' are the calls of kernels in the fast layer, so many as 'calls' says, and 'around' is
+    what it does beside them all; a layer that is left to NumPy for being so small has none.
     """
     names = ["reference", "fast", *(["torch"] if torch is not None else [])]
-    print(f"{'':<42}{''.join(f'{name:>10}' for name in [*names, 'kernels', 'around'])}")
+    columns = [*names, "kernels", "calls", "around"]
+    print(f"{'':<42}{''.join(f'{name:>10}' for name in columns)}")
     for problem in _tiny(dtype):
         for title, contest in _contests(problem, names, torch):
             require_agreement(title, contest, _TOLERANCE[dtype.name])
-            alone = kernels_alone(contest["fast"]) if "fast" in contest else None
-            contenders = contest if alone is None else {**contest, "kernels": alone}
-            seconds = measure_calls(contenders, rounds)
-            if alone is not None:
-                seconds["around"] = max(seconds["fast"] - seconds["kernels"], 0.0)
-            cells = (
-                f"{1e6 * seconds[name]:.1f}" if name in seconds else ""
-                for name in [*names, "kernels", "around"]
-            )
-            print(f"{title:<42}{''.join(f'{cell:>10}' for cell in cells)}".rstrip(), flush=True)
+            cells = {name: f"{cell:.1f}" for name, cell in _microseconds(contest, rounds).items()}
+            if "kernels" in cells:
+                cells["calls"] = str(len(kernels_alone(contest["fast"])))
+            line = "".join(f"{cells.get(name, ''):>10}" for name in columns)
+            print(f"{title:<42}{line}".rstrip(), flush=True)
+
+
+def _microseconds(contest: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Return what a call of each competitor takes, and of what the fast one's consists."""
+    calls = kernels_alone(contest["fast"]) if "fast" in contest else []
+
+    def kernels() -> None:
+        for call in calls:
+            call()
+
+    seconds = measure_calls({**contest, "kernels": kernels} if calls else contest, rounds)
+    if calls:
+        seconds["around"] = max(seconds["fast"] - seconds["kernels"], 0.0)
+    return {name: 1e6 * one for name, one in seconds.items()}
 
 
 def _contests(

@@ -195,7 +195,8 @@ def _disagreement(
 
 def labels(where: str, y: Any, N: int, C: int) -> np.ndarray:
     """Return y (N,) as an integer array whose values lie in [0, C)."""
-    y = any_array(where, "y", y)
+    if type(y) is not np.ndarray:
+        y = any_array(where, "y", y)
     if y.dtype.kind not in "iu":
         raise TypeError(f"{where}: y has dtype {y.dtype}; expected integers (class labels)")
     if y.shape != (N,):
@@ -507,7 +508,8 @@ def bn_options(
     train_or_test = mode(where, bn_param)
     small = number(where, "eps", found("eps", 1e-5), 0, math.inf, True)
     momentum = number(where, "momentum", found("momentum", 0.9), 0, 1)
-    running_mean, running_var = found("running_mean"), found("running_var")
+    running_mean: Any = found("running_mean")
+    running_var: Any = found("running_var")
     if shapes_of_floats((running_mean, running_var)) != 2 * (x.shape[1:2],):
         running_mean = _running(where, bn_param, "running_mean", x)
         running_var = _running(where, bn_param, "running_var", x)

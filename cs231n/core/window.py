@@ -57,16 +57,9 @@ class Window(NamedTuple):
     @classmethod
     def checked(cls, where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
         """Return the window of these sizes; an error of `where` if one is no sensible integer."""
-        if type(HH) is type(WW) is type(stride) is type(pad) is int and (
-            0 < HH <= _MOST and 0 < WW <= _MOST and 0 < stride <= _MOST and 0 <= pad <= _MOST
-        ):
-            return cls(HH, WW, stride, pad)
-        return cls(
-            checks.integer(where, "window height", HH, least=1),
-            checks.integer(where, "window width", WW, least=1),
-            checks.integer(where, "stride", stride, least=1),
-            checks.integer(where, "pad", pad, least=0),
-        )
+        if type(HH) is type(WW) is type(stride) is type(pad) is int:
+            return _known(where, HH, WW, stride, pad)
+        return _new(where, HH, WW, stride, pad)
 
     def output_size(self, where: str, H: int, W: int) -> tuple[int, int]:
         """Return the number of positions (OH, OW) in an image of H x W."""
@@ -153,9 +146,22 @@ class Window(NamedTuple):
         return windows[..., :: self.stride, :: self.stride, :, :]
 
 
+def _new(where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
+    """Return a window of these sizes; an error of `where` if one is no sensible integer."""
+    return Window(
+        checks.integer(where, "window height", HH, least=1),
+        checks.integer(where, "window width", WW, least=1),
+        checks.integer(where, "stride", stride, least=1),
+        checks.integer(where, "pad", pad, least=0),
+    )
+
+
+_known = functools.lru_cache(maxsize=1000)(_new)  # a network asks for the same at each step
+
+
 @functools.lru_cache(maxsize=1000)
 def _positions(window: Window, H: int, W: int) -> tuple[int, int]:
-    """Return the number of positions, remembered: a network asks for the same at each step."""
+    """Return the number of positions, remembered as well."""
     return window.output_size("", H, W)
 
 

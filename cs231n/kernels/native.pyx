@@ -43,7 +43,7 @@ __all__ = [
     "sgd",
     "sgd_momentum",
     "softmax_loss",
-    "sum_rows",
+    "sum_channels",
 ]
 
 cdef extern from "csrc/dispatch.h" nogil:
@@ -90,7 +90,7 @@ cdef extern from "csrc/dispatch.h" nogil:
         kernel batch_norm_forward, batch_norm_backward, group_norm_forward, group_norm_backward
         kernel relu_forward, relu_backward, activation_forward, activation_backward
         loss_kernel softmax_loss
-        kernel matmul, sum_rows
+        kernel matmul, sum_channels
         kernel sgd, momentum, rmsprop, adam
 
     const char *instruction_set_name(int index)
@@ -209,15 +209,16 @@ def conv_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dout,
                      <void *>&scratch[0], threads)
 
 
-cdef window_shape _plane_shape(const floating[:, :, ::1] x, const floating[:, :, ::1] out,
-                               window) except *:
-    """Describe a pooling of planes x (planes, H, W) to the kernels."""
+cdef window_shape _pool_shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] out,
+                              window) except *:
+    """Describe a pooling of images x (N, C, H, W), plane by plane, to the kernels."""
     cdef window_shape s
-    s.N, s.C, s.H, s.W = x.shape[0], 1, x.shape[1], x.shape[2]
-    s.F, s.OH, s.OW = 1, out.shape[1], out.shape[2]
+    s.N, s.C, s.H, s.W = x.shape[0] * x.shape[1], 1, x.shape[2], x.shape[3]
+    s.F, s.OH, s.OW = 1, out.shape[2], out.shape[3]
     s.HH, s.WW, s.stride, s.pad = window
     s.path = BY_RULE
-    _require(s.N > 0 and s.H > 0 and s.W > 0 and s.pad == 0 and out.shape[0] == s.N and _stands(&s))
+    _require(s.N > 0 and s.H > 0 and s.W > 0 and s.pad == 0 and out.shape[0] == x.shape[0]
+             and out.shape[1] == x.shape[1] and _stands(&s))
     return s
 
 
@@ -226,79 +227,81 @@ cdef bint _of_four(const window_shape *s) noexcept:
     return s.HH == 2 and s.WW == 2 and s.stride == 2
 
 
-def max_pool_forward(const floating[:, :, ::1] x, floating[:, :, ::1] out, argmax, window):
+def max_pool_forward(const floating[:, :, :, ::1] x, floating[:, :, :, ::1] out, argmax, window):
     """Write each window's largest pixel, and its offset from the window's first pixel.
 
-    x (planes, H, W), out and argmax (planes, OH, OW).  Windows of 2x2 with stride 2 store the
+    x (N, C, H, W), out and argmax (N, C, OH, OW).  Windows of 2x2 with stride 2 store the
     offset in bytes, as a number from 0 to 3.
     """
-    cdef window_shape s = _plane_shape(x, out, window)
+    cdef window_shape s = _pool_shape(x, out, window)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
-    cdef unsigned char[:, :, ::1] place
-    cdef int[:, :, ::1] offset
+    cdef unsigned char[:, :, :, ::1] place
+    cdef int[:, :, :, ::1] offset
     if argmax.itemsize == 1:
         place = argmax
-        _require(_of_four(&s) and _same(place.shape, out.shape, 3))
+        _require(_of_four(&s) and _same(place.shape, out.shape, 4))
         with nogil:
-            kernels.max_pool2_forward(&s, &x[0, 0, 0], &out[0, 0, 0], &place[0, 0, 0], threads)
+            kernels.max_pool2_forward(&s, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &place[0, 0, 0, 0],
+                                      threads)
     else:
         offset = argmax
-        _require(_same(offset.shape, out.shape, 3))
+        _require(_same(offset.shape, out.shape, 4))
         with nogil:
-            kernels.max_pool_forward(&s, &x[0, 0, 0], &out[0, 0, 0], &offset[0, 0, 0], threads)
+            kernels.max_pool_forward(&s, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &offset[0, 0, 0, 0],
+                                     threads)
 
 
-cdef bint _are_numbers_of_four(const unsigned char[:, :, ::1] place) noexcept nogil:
+cdef bint _are_numbers_of_four(const unsigned char[:, :, :, ::1] place) noexcept nogil:
     """Tell whether the places are those of windows of 2x2."""
-    cdef const unsigned char *first = &place[0, 0, 0]
+    cdef const unsigned char *first = &place[0, 0, 0, 0]
     cdef unsigned char bits = 0
     cdef Py_ssize_t i
-    for i in range(place.shape[0] * place.shape[1] * place.shape[2]):
+    for i in range(place.shape[0] * place.shape[1] * place.shape[2] * place.shape[3]):
         bits |= first[i]
     return bits < 4
 
 
-cdef bint _are_in_windows(const window_shape *s, const int[:, :, ::1] offset) noexcept nogil:
+cdef bint _are_in_windows(const window_shape *s, const int[:, :, :, ::1] offset) noexcept nogil:
     """Tell whether the offsets are those of pixels of a window."""
-    cdef const int *first = &offset[0, 0, 0]
+    cdef const int *first = &offset[0, 0, 0, 0]
     # Without its sign an offset below zero is a large one.
     cdef unsigned int end = s.HH * s.W, W = s.W, WW = s.WW, at
     cdef Py_ssize_t i
-    for i in range(offset.shape[0] * offset.shape[1] * offset.shape[2]):
+    for i in range(offset.shape[0] * offset.shape[1] * offset.shape[2] * offset.shape[3]):
         at = first[i]
         if at >= end or at % W >= WW:
             return False
     return True
 
 
-def max_pool_backward(const floating[:, :, ::1] dout, argmax, floating[:, :, ::1] dx, window):
-    """Write the gradient dx (planes, H, W) of max pooling: dout goes to the places in argmax.
+def max_pool_backward(const floating[:, :, :, ::1] dout, argmax, floating[:, :, :, ::1] dx, window):
+    """Write the gradient dx (N, C, H, W) of max pooling: dout goes to the places in argmax.
 
     Return whether each place is one of its window; if not, nothing is written.
     """
-    cdef window_shape s = _plane_shape(dx, dout, window)
+    cdef window_shape s = _pool_shape(dx, dout, window)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
-    cdef const unsigned char[:, :, ::1] place
-    cdef const int[:, :, ::1] offset
+    cdef const unsigned char[:, :, :, ::1] place
+    cdef const int[:, :, :, ::1] offset
     cdef bint right
     if argmax.itemsize == 1:
         place = argmax
-        _require(_of_four(&s) and _same(place.shape, dout.shape, 3))
+        _require(_of_four(&s) and _same(place.shape, dout.shape, 4))
         with nogil:
             right = _are_numbers_of_four(place)
             if right:
-                kernels.max_pool2_backward(&s, &dout[0, 0, 0], &place[0, 0, 0], &dx[0, 0, 0],
-                                           threads)
+                kernels.max_pool2_backward(&s, &dout[0, 0, 0, 0], &place[0, 0, 0, 0],
+                                           &dx[0, 0, 0, 0], threads)
     else:
         offset = argmax
-        _require(_same(offset.shape, dout.shape, 3))
+        _require(_same(offset.shape, dout.shape, 4))
         with nogil:
             right = _are_in_windows(&s, offset)
             if right:
-                kernels.max_pool_backward(&s, &dout[0, 0, 0], &offset[0, 0, 0], &dx[0, 0, 0],
-                                          threads)
+                kernels.max_pool_backward(&s, &dout[0, 0, 0, 0], &offset[0, 0, 0, 0],
+                                          &dx[0, 0, 0, 0], threads)
     return right
 
 
@@ -596,10 +599,10 @@ def matmul(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] out,
         kernels.matmul(&s, &a[0, 0], &b[0, 0], shift, &out[0, 0], <void *>&scratch[0], threads)
 
 
-def sum_rows(const floating[:, ::1] a, floating[::1] out):
-    """Write the sum of the rows of a."""
-    _require(a.shape[0] > 0 and a.shape[1] > 0 and out.shape[0] == a.shape[1])
+def sum_channels(const floating[:, :, ::1] a, floating[::1] out):
+    """Write the sum of each channel of a (N, C, pixels)."""
+    _require(a.shape[0] > 0 and a.shape[1] > 0 and a.shape[2] > 0 and out.shape[0] == a.shape[1])
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.sum_rows(a.shape[0], a.shape[1], &a[0, 0], &out[0], threads)
+        kernels.sum_channels(a.shape[0], a.shape[1], a.shape[2], &a[0, 0, 0], &out[0], threads)

@@ -70,7 +70,7 @@ def ours(problem: Problem, way: Literal["reference", "fast"], kernels: str | Non
     return using(lambda: forward(*arguments)[0]), using(lambda: backward(problem.dout, cache))
 
 
-def kernels_alone(run: Callable[[], Any]) -> Callable[[], None] | None:
+def kernels_alone(run: Callable[[], Any]) -> list[Callable[[], Any]]:
     """Return the calls of kernels that a run makes, without what is around them.
 
     Parameters
@@ -80,8 +80,8 @@ def kernels_alone(run: Callable[[], Any]) -> Callable[[], None] | None:
 
     Returns
     -------
-    calls : callable or None
-        None where the run calls no kernel.
+    calls : list of callable
+        In order; none where the run calls no kernel.
     """
     kernels, calls = backend.kernels, list[Callable[[], Any]]()
     recorder = _Recorder(kernels(), calls)
@@ -90,12 +90,7 @@ def kernels_alone(run: Callable[[], Any]) -> Callable[[], None] | None:
         run()
     finally:
         setattr(backend, "kernels", kernels)  # noqa: B010
-
-    def again() -> None:
-        for call in calls:
-            call()
-
-    return again if calls else None
+    return calls
 
 
 class _Recorder:

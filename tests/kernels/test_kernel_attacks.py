@@ -48,7 +48,7 @@ class TestHarness:
 
     @pytest.mark.skipif(len(backend.available()) < 2, reason="needs kernels to switch to")
     def test_kernels_that_compute_something_else(self, monkeypatch):
-        monkeypatch.setattr(numpy_kernels, "sum_rows", lambda a, out: out.fill(7))
+        monkeypatch.setattr(numpy_kernels, "sum_channels", lambda a, out: out.fill(7))
         with pytest.raises(AssertionError, match="affine fast"):
             attack_kernels.attack("switching", "auto", 0.3)
 

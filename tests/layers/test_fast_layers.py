@@ -200,6 +200,42 @@ def test_running_statistics_over_several_steps_agree(backend_name, rng):
     assert_close(found, expected)
 
 
+@pytest.mark.parametrize("mode", ["train", "test"])
+@pytest.mark.parametrize("of_running", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_running_statistics_of_another_dtype_agree(dtype, of_running, mode, backend_name, rng):
+    x, gamma, beta = (rng.standard_normal(shape).astype(dtype) for shape in [(6, 5), 5, 5])
+    given = rng.random((2, 5)).astype(of_running) + 0.1
+    given.flags.writeable = False
+    options = [
+        {"mode": mode, "momentum": 0.6, "running_mean": given[0], "running_var": given[1]}
+        for _ in range(2)
+    ]
+    kept = given.copy()
+    found, _ = fast_layers.batchnorm_forward_fast(x, gamma, beta, options[0])
+    expected, _ = layers.batchnorm_forward(x, gamma, beta, options[1])
+    assert found.dtype == expected.dtype
+    assert_close(found, expected)
+    for name in ("running_mean", "running_var"):
+        assert options[0][name].dtype == options[1][name].dtype
+        # the reference takes what the batch adds in the dtype of x
+        assert_close(*(option[name].astype(dtype) for option in options))
+    np.testing.assert_array_equal(given, kept)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 5, 4), (2, 3, 40, 17), (2, 70, 1, 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradient_of_a_bias_alone_is_that_beside_the_filters(dtype, shape, backend_name, rng):
+    x = rng.standard_normal((shape[0], 2, *shape[2:])).astype(dtype)
+    w, b = (rng.standard_normal(s).astype(dtype) for s in [(shape[1], 2, 1, 1), shape[1]])
+    dout, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 0})
+    dx, dw, db = conv_backward_fast(dout, cache, need_dw=False)
+    expected, _, alone = conv_backward_naive(dout, tuple(cache))
+    assert dw is None
+    assert_close(dx, expected)
+    assert_close(db, alone)
+
+
 @pytest.mark.parametrize("offset", [100.0, -3000.0])
 def test_variance_does_not_suffer_from_a_large_mean(offset, backend_name, rng):
     for name in ("batchnorm fast, train, many samples", "spatial batchnorm fast, train, odd sizes",

@@ -105,12 +105,13 @@ typedef struct {
     K(double, softmax_loss,                                                                        \
       (ptrdiff_t N, ptrdiff_t C, const void *x, const int64_t *y, double smoothing, void *losses,  \
        void *dx, int threads))                                                                     \
-    /* matrix product a b + bias, where bias may be NULL; sum of the rows of a (N, D) */           \
+    /* matrix product a b + bias, where bias may be NULL; sum of each channel of a (N, C, D) */    \
     K(ptrdiff_t, matmul_bytes, (const matmul_shape *s, int threads))                               \
     K(void, matmul,                                                                                \
       (const matmul_shape *s, const void *a, const void *b, const void *bias, void *out, void *ws, \
        int threads))                                                                               \
-    K(void, sum_rows, (ptrdiff_t N, ptrdiff_t D, const void *a, void *out, int threads))           \
+    K(void, sum_channels,                                                                          \
+      (ptrdiff_t N, ptrdiff_t C, ptrdiff_t D, const void *a, void *out, int threads))              \
     /* update rules; out may be w */                                                               \
     K(void, sgd,                                                                                   \
       (ptrdiff_t n, const void *w, const void *dw, void *out, double lr, double reg, int threads)) \

@@ -246,37 +246,55 @@ static void matmul(const matmul_shape *s, const void *a, const void *b, const vo
     }
 }
 
-/* ---- sums of rows, the gradient of a bias: a task is a strip of columns ---- */
+/* ---- sums of channels, the gradient of a bias: a task is a channel of images, or a strip of columns
+ * where each row has one number a channel ---- */
 
 enum { SUM_COLUMNS = 64, SUM_ROWS = 128 };
 
 typedef struct {
-    ptrdiff_t N, D;
+    ptrdiff_t N, C, D;
     const T *a;
     T *out;
 } sum_job;
+
+static void sum_channel_task(const void *arg, ptrdiff_t c, int thread)
+{
+    (void)thread;
+    const sum_job *job = arg;
+    const ptrdiff_t D = job->D, step = job->C * D;
+    T total = 0;
+    for (ptrdiff_t n = 0; n < job->N; n++)
+        total += sum_plane(job->a + c * D + n * step, 0, D, step);
+    job->out[c] = total;
+}
 
 /* Rows are added in order within blocks, and the blocks in order: the error grows with neither. */
 static void sum_rows_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
     const sum_job *job = arg;
-    const ptrdiff_t first = index * SUM_COLUMNS, width = MIN(SUM_COLUMNS, job->D - first);
+    const ptrdiff_t first = index * SUM_COLUMNS, width = MIN(SUM_COLUMNS, job->C - first);
     const T *a = job->a + first;
     T total[SUM_COLUMNS] = {0};
     for (ptrdiff_t n = 0; n < job->N; n += SUM_ROWS) {
         T sum[SUM_COLUMNS] = {0};
         for (ptrdiff_t r = n; r < MIN(n + SUM_ROWS, job->N); r++)
             for (ptrdiff_t i = 0; i < width; i++)
-                sum[i] += a[r * job->D + i];
+                sum[i] += a[r * job->C + i];
         for (ptrdiff_t i = 0; i < width; i++)
             total[i] += sum[i];
     }
     memcpy(job->out + first, total, (size_t)width * sizeof(T));
 }
 
-static void sum_rows(ptrdiff_t N, ptrdiff_t D, const void *a, void *out, int threads)
+static void sum_channels(ptrdiff_t N, ptrdiff_t C, ptrdiff_t D, const void *a, void *out,
+                         int threads)
 {
-    const sum_job job = {.N = N, .D = D, .a = a, .out = out};
-    parallel_run(sum_rows_task, &job, ceil_div(D, SUM_COLUMNS), N * D > 10000 ? threads : 1);
+    const sum_job job = {.N = N, .C = C, .D = D, .a = a, .out = out};
+    if (N * C * D <= 10000)
+        threads = 1;
+    if (D == 1)
+        parallel_run(sum_rows_task, &job, ceil_div(C, SUM_COLUMNS), threads);
+    else
+        parallel_run(sum_channel_task, &job, C, threads);
 }

@@ -566,17 +566,20 @@ def _batch_norm(
     slope: float = 0.0,
 ) -> tuple[Array, tuple[Any, ...]]:
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
-    mode, eps, momentum, *running = checks.bn_options(bn_param, x)
-    dtype, train = _common(x, gamma, beta, *running), mode == "train"
-    planes, scale, shift = _contiguous(dtype, x.reshape(_planes_shape(x)), gamma, beta)
-    out = workspace.empty(planes.shape, dtype)
+    mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
+    dtype, shape = _common(x, gamma, beta, running_mean, running_var), _planes_shape(x)
+    planes, scale, shift = _contiguous(dtype, x.reshape(shape), gamma, beta)
+    out, train = workspace.empty(shape, dtype), mode == "train"
     # Copies, for kernels write to them: arrays in the dict are replaced, never written to.
-    copies = mean, var = [one.astype(dtype) for one in running]
+    mean, var = new_mean, new_var = running_mean.astype(dtype), running_var.astype(dtype)
     if train:
-        mean, var, running = np.empty(len(scale), dtype), np.empty(len(scale), dtype), copies
-    options = eps, activation, slope, train, *copies, momentum
-    kernels_for(planes).batch_norm_forward(planes, scale, shift, out, mean, var, *options)
-    bn_param["running_mean"], bn_param["running_var"] = running
+        mean, var = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
+        running_mean, running_var = new_mean, new_var
+    kernels_for(x).batch_norm_forward(
+        planes, scale, shift, out, mean, var, eps, activation, slope, train,
+        new_mean, new_var, momentum,
+    )  # fmt: skip
+    bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
     if dtype is not x.dtype:  # running statistics alone may be of a longer one
         out = out.astype(_common(x, gamma, beta), copy=False)
     return out.reshape(x.shape), (x, gamma, beta, mean, var, eps, mode)
@@ -654,7 +657,7 @@ def _batch_norm_backward(
 ) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
     train = checks.choice("", "mode", cache.mode, ("train", "test")) == "train"
-    run = kernels_for(cache.x).batch_norm_backward
+    run = kernels_for(dout).batch_norm_backward
     return _norm_backward(run, dout, cache[:5], cache.eps, activation, slope, train)
 
 
@@ -662,13 +665,13 @@ def _norm_backward(
     run: Callable[..., Any], dout: Array, arrays: Sequence[Array], eps: Any, *options: Any
 ) -> Gradients:
     """Return dx, dgamma and dbeta, which a kernel makes of dout, x, weights and statistics."""
-    x, gamma, *_ = arrays
+    x, *vectors = arrays
     eps = checks.number("", "eps", eps, 0, math.inf, True)
     dtype, shape = _common(*arrays), _planes_shape(x)
-    planes = _contiguous(dtype, dout.reshape(shape), x.reshape(shape))
+    given = _contiguous(dtype, dout.reshape(shape), x.reshape(shape), *vectors)
     dx = workspace.empty(shape, dtype)
     dgamma, dbeta = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
-    run(*planes, *_contiguous(dtype, *arrays[1:]), dx, dgamma, dbeta, eps, *options)
+    run(*given, dx, dgamma, dbeta, eps, *options)
     return dx.reshape(x.shape), dgamma, dbeta
 
 

@@ -50,8 +50,9 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
     """Give a layer its own cache, dout of the output's shape, and each gradient its dtype.
 
     The specs are those of entries of the cache in a row, and the gradients belong to the first of
-    them, in order.  The output's shape is the cache's `out_shape`, or that of its first array.  The cache of ``backward(np.ndarray)`` is an
-    array itself.  What a cache holds is checked at each call, for anybody may have changed it.
+    them, in order.  The output's shape is the cache's `out_shape`, or that of its first array.  The
+    cache of ``backward(np.ndarray)`` is an array itself.  What a cache holds is checked at each
+    call, for anybody may have changed it.
     """
     is_array, has_shape = cache_type is np.ndarray, hasattr(cache_type, "out_shape")
     checked = Specs({"cache": "..."} if is_array else specs)
@@ -66,7 +67,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
         flag_names = list(inspect.signature(function).parameters)[2:]
 
         def run(given: tuple[Any, ...]) -> Any:
-            dout, cache, *flags = given
+            dout, cache, flags = given[0], given[1], given[2:]
             if type(cache) is not cache_type:
                 cache = _own(cache, cache_type, fields)
             if "mask" in specs and cache.mask is None:  # as in the course's dropout in test mode
@@ -79,7 +80,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
             if not (checks.are_floats(dout) and dout.shape == shape):
                 dout = checks.upstream("", dout, shape)
             if flags:
-                flags = [checks.flag("", *pair) for pair in zip(flag_names, flags)]
+                flags = tuple([checks.flag("", *pair) for pair in zip(flag_names, flags)])
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         return _layer(function, 2, run)

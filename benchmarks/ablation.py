@@ -26,17 +26,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from recorded import RESULTS, Spread, options_of, read
 
 from cs231n.commands.recipes import files
-from cs231n.commands.train import add_options, build, recipe, train
+from cs231n.commands.train import build, train
 from cs231n.commands.train.options import actions
 from cs231n.solver import DivergedError
 
-RESULTS = Path(__file__).resolve().parent / "results" / "ablation.csv"
+TABLE = RESULTS / "ablation.csv"
 RECIPE = "quick"
 SEEDS = (0, 1, 2)
 COLUMNS = (
@@ -84,18 +84,6 @@ class Run(NamedTuple):
     seed: int
 
 
-class Cell(NamedTuple):
-    """What runs with several seeds gave: mean and standard deviation, None for too few of them."""
-
-    mean: float
-    deviation: float | None
-    seeds: int
-
-    def __str__(self) -> str:
-        spread = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
-        return f"{100 * self.mean:.2f}{spread} % (seeds: {self.seeds})"
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Make the runs that are missing, or tell what was measured."""
     options = _parser().parse_args(words)
@@ -120,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--kind", choices=("out", "in", "both"), default="both", help="one out, or one after other")
     add("--seeds", type=int, nargs="+", default=SEEDS)
-    add("--results", type=Path, default=RESULTS)
+    add("--results", type=Path, default=TABLE)
     add("--list", action="store_true", help="print the commands")
     add("--table", action="store_true", help="print what was measured")
     add("more", nargs="*", help="behind --: options for every run, such as --num-training 10000")
@@ -182,7 +170,7 @@ def measured(run: Run, more: Sequence[str]) -> dict[str, Any]:
     words = words_of(run, more)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "run")
-        options = _options([*words[1:], "--output", str(output)])
+        options = options_of([*words[1:], "--output", str(output)])
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 train(options, _load)
@@ -200,13 +188,6 @@ def measured(run: Run, more: Sequence[str]) -> dict[str, Any]:
         "settings": settings_of(more),
         "command": shlex.join(["python", "-m", "cs231n", *words]),
     }
-
-
-def _options(words: Sequence[str]) -> argparse.Namespace:
-    """Return the options of a run, as the command line has them."""
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    return recipe.followed(parser.parse_args(words))
 
 
 def _load(options: argparse.Namespace) -> Any:
@@ -236,34 +217,21 @@ def append(path: Path, row: dict[str, Any]) -> None:
         file.write(text.getvalue())
 
 
-def read(path: Path = RESULTS) -> list[dict[str, str]]:
-    """Return the lines of the table, none where there is no table yet."""
-    if not path.exists():
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
-
-
 def newest(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     """Return the lines by the settings of the last one."""
     return [row for row in rows if row["settings"] == rows[-1]["settings"]]
 
 
-def cells(rows: Sequence[dict[str, str]], column: str = "test_accuracy") -> dict[str, Cell]:
+def cells(rows: Sequence[dict[str, str]], column: str = "test_accuracy") -> dict[str, Spread]:
     """Return mean and deviation of a column, by the tricks that were out, of runs that have it."""
     found: dict[str, dict[str, float]] = {}
     for row in newest(rows):
         if row[column]:
             found.setdefault(row["without"], {})[row["seed"]] = float(row[column])
-    return {without: _cell(list(values.values())) for without, values in found.items()}
+    return {without: Spread.of(list(values.values())) for without, values in found.items()}
 
 
-def _cell(values: Sequence[float]) -> Cell:
-    """Return mean and deviation of some values."""
-    return Cell(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
-
-
-def losses(rows: Sequence[dict[str, str]]) -> dict[str, Cell]:
+def losses(rows: Sequence[dict[str, str]]) -> dict[str, Spread]:
     """Return what each trick is worth: what is lost without it, by runs of the same seed."""
     by_run = {(row["without"], row["seed"]): row["test_accuracy"] for row in newest(rows)}
     found: dict[str, list[float]] = {}
@@ -271,39 +239,38 @@ def losses(rows: Sequence[dict[str, str]]) -> dict[str, Cell]:
         whole = by_run.get(("", seed))
         if without in {trick.name for trick in TRICKS} and accuracy and whole:
             found.setdefault(without, []).append(float(whole) - float(accuracy))
-    return {name: _cell(values) for name, values in found.items()}
+    return {name: Spread.of(values) for name, values in found.items()}
 
 
 def table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
     """Yield the lines of a table of all tricks: what is lost without each, and the ladder."""
     found, lost = cells(rows) if rows else {}, losses(rows) if rows else {}
     diverged = {row["without"] for row in newest(rows) if not row["test_accuracy"]} if rows else ()
-    yield f"{'with all of them':<28} {found.get('', 'not measured yet')}"
     augmented = cells(rows, "test_accuracy_augmented") if rows else {}
-    yield f"{'and with changed copies':<28} {augmented.get('', 'not measured yet')}"
+    yield f"{'with all of them':<28} {_told(found, diverged, '')}"
+    yield f"{'and with changed copies':<28} {_told(augmented, diverged, '')}"
     yield ""
     yield f"{'trick':<28} {'lost without it, points':<32} with it and those above"
     names = [trick.name for trick in TRICKS]
     yield f"{'none of them':<28} {'':<32} {_told(found, diverged, ' '.join(names))}"
     for place, trick in enumerate(TRICKS, start=1):
-        without = (
-            _points(lost[trick.name]) if trick.name in lost else _told({}, diverged, trick.name)
-        )
+        without = _lost(lost, diverged, trick.name)
         ladder = _told(found, diverged, " ".join(names[place:]))
         yield f"{trick.title:<28} {without:<32} {ladder}"
 
 
-def _told(found: dict[str, Cell], diverged: Any, without: str) -> str:
+def _told(found: dict[str, Spread], diverged: Any, without: str) -> str:
     """Return a cell as text, or why there is none."""
     if without in found:
-        return str(found[without])
+        return f"{found[without].percent()} % (seeds: {found[without].count})"
     return "diverges" if without in diverged else "not measured yet"
 
 
-def _points(cell: Cell) -> str:
-    """Return a difference of accuracies in points."""
-    spread = "" if cell.deviation is None else f" ± {100 * cell.deviation:.2f}"
-    return f"{100 * cell.mean:+.2f}{spread} (seeds: {cell.seeds})"
+def _lost(lost: dict[str, Spread], diverged: Any, name: str) -> str:
+    """Return what is lost without a trick, in points, as text, or why it is not known."""
+    if name in lost:
+        return f"{lost[name].percent('+')} (seeds: {lost[name].count})"
+    return _told({}, diverged, name)
 
 
 def draw(rows: Sequence[dict[str, str]]) -> Figure:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cs231n.__main__ import main
 from cs231n.commands.train import build
 from cs231n.commands.train.options import refuse_unsuited
 from cs231n.data_utils import get_builtin_data
+from cs231n.measuring.timing import load_torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -26,17 +28,23 @@ def ablation(monkeypatch):
     sys.modules.pop("ablation", None)
 
 
+@pytest.fixture
+def recipes(monkeypatch):
+    yield loaded(monkeypatch, "recipes")
+    sys.modules.pop("recipes", None)
+
+
 @pytest.fixture(scope="module")
 def data():
     return get_builtin_data(num_training=40, num_test=10)
 
 
 def test_each_trick_is_taken_out_by_one_option_of_train(ablation):
-    whole = ablation._options(ablation.words_of(ablation.Run(("none",), 0))[1:])
+    whole = ablation.options_of(ablation.words_of(ablation.Run(("none",), 0))[1:])
     for trick in ablation.TRICKS:
         words = ablation.words_of(ablation.Run((trick.name,), 0))
         assert len([word for word in words if word.startswith("--")]) == 3  # recipe and seed, too
-        found = ablation._options(words[1:])
+        found = ablation.options_of(words[1:])
         refuse_unsuited(found)
         changed = {name for name in vars(whole) if getattr(found, name) != getattr(whole, name)} - {
             "given"
@@ -46,7 +54,7 @@ def test_each_trick_is_taken_out_by_one_option_of_train(ablation):
 
 def test_networks_without_tricks_can_be_built(ablation, data):
     for run in ablation.runs("both", [0]):
-        found = ablation._options(ablation.words_of(run)[1:])
+        found = ablation.options_of(ablation.words_of(run)[1:])
         refuse_unsuited(found)
         model = build.network(found, data)
         assert len(model.params["W1"]) == 24, run
@@ -107,7 +115,7 @@ def test_lines_of_older_settings_are_measured_again_and_not_told(
     assert [options.num_training for options in trained] == [None] * count + [100] * count
     rows = ablation.read(tmp_path / "a.csv")
     assert all("--num-training 100" in row["command"] for row in ablation.newest(rows))
-    assert ablation.cells(rows)[""].seeds == 1
+    assert ablation.cells(rows)[""].count == 1
 
 
 def test_a_table_of_nothing_invents_nothing(ablation, tmp_path):
@@ -115,3 +123,167 @@ def test_a_table_of_nothing_invents_nothing(ablation, tmp_path):
     assert len(lines) == len(ablation.TRICKS) + 5
     assert "%" not in "".join(lines)
     assert ablation.draw([]).axes
+
+
+SMALL = (
+    *("--data", "builtin", "--num-training", "60", "--num-test", "20", "--batch-size", "20"),
+    *("--architecture", "whiten2-conv4p-conv4-gmax-fc10/9", "--epochs", "2"),
+)
+
+
+@pytest.fixture
+def places(recipes, monkeypatch, tmp_path):
+    """Let the script write elsewhere, and a small run pass as one by its recipe."""
+    of_recipe = recipes.options_of
+    monkeypatch.setattr(recipes, "options_of", lambda words: of_recipe([*words, *SMALL]))
+    monkeypatch.setattr(recipes, "MEASURED", tmp_path / "measured.csv")
+    monkeypatch.setattr(recipes, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("glyphs_drawn_once")
+def test_a_run_is_recorded_with_its_curve_and_confusions(recipes, places, capsys):
+    run, words = places / "run", ["train", "--recipe", "ten-minutes", *SMALL]
+    assert main([*words, "--seed", "3", "--test-curve", "--output", str(run)]) == 0
+    recipes.write(
+        places / "measured.csv", recipes.COLUMNS, [row_of("quick", 0), row_of("quick", 1)]
+    )
+    for rate in (100.0, 200.0):  # the second record takes the place of the first
+        row = recipes.record(run, rate)
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert row["seed"] == 3
+    assert row["test_accuracy"] == results["test_acc"]
+    assert row["test_accuracy_augmented"] == results["test_acc_augmented"]
+    # 2x2x3 * 31^2 * 24, 3x3x24 * 31^2 * 4, 3x3x4 * 15^2 * 4 and 4 * 10 multiplications an image
+    work = 6 * 20 * 6 * (276_768 + 830_304 + 32_400 + 40)
+    assert row["seconds_at_product_rate"] == round(work / 200e9, 1)
+    assert row["gflops_per_second"] == round(1e-9 * work / results["train_seconds"], 1)
+    found = recipes.read(places / "measured.csv")
+    assert [(one["recipe"], one["seed"]) for one in found] == [
+        ("quick", "0"),
+        ("quick", "1"),
+        ("ten-minutes", "3"),
+    ]
+    curve = recipes.read(places / "results" / "curve-ten-minutes-3.csv")
+    assert [one["iteration"] for one in curve] == ["1", "3", "6"]
+    assert float(curve[-1]["test_acc"]) == results["test_acc"]
+    history = [float(one["loss"]) for one in recipes.read(run / "history.csv")]
+    assert float(curve[1]["loss"]) == pytest.approx((history[1] + history[2]) / 2, rel=1e-4)
+    confusion = recipes.read(places / "results" / "confusion-ten-minutes-3.csv")
+    counts = [[int(one[name["class"]]) for name in confusion] for one in confusion]
+    assert sum(map(sum, counts)) == 20
+    assert sum(counts[i][i] for i in range(10)) == round(20 * results["test_acc"])
+    assert main([*words, "--no-augment", "--output", str(places / "other")]) == 0
+    with pytest.raises(ValueError, match=r"augment False instead of True.* no run by ten-min"):
+        recipes.record(places / "other", 100.0)
+    history = (run / "history.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (run / "history.csv").write_text("".join(history[:-1]), encoding="utf-8")
+    with pytest.raises(ValueError, match="was not finished; expected 2 epochs"):
+        recipes.record(run, 100.0)
+
+
+def row_of(name, seed):
+    """Return a line that was measured."""
+    return {
+        **{"recipe": name, "seed": seed, "test_accuracy": 0.75 + 0.01 * seed},
+        **{"train_seconds": 50 + 20 * seed, "steps_per_second": 3.2, "gflops_per_second": 200},
+        **{"product_gflops_per_second": 250, "seconds_at_product_rate": 48, "processor": "x"},
+    }
+
+
+def test_the_readme_gets_one_table_and_one_figure(recipes, places, monkeypatch):
+    recipes.write(
+        places / "measured.csv", recipes.COLUMNS, [row_of("quick", 0), row_of("quick", 1)]
+    )
+    curve = {"iteration": 9, "epoch": 1, "seconds": 30, "loss": 1, "train_acc": 0.7, "val_acc": 0.6}
+    recipes.write(places / "results" / "curve-quick-0.csv", recipes.CURVE, [curve])
+    steps = [
+        {"recipe": "quick", "way": way, "ratio": ratio}
+        for way, ratio in {"ours": 1, "torch": 1.5, "torch nhwc": 1.25}.items()
+    ]
+    recipes.write(places / "results" / "steps.csv", ("recipe", "way", "ratio"), steps)
+    tell = {"measured": places / "measured.csv", "results": places / "results"}
+    rows, drawn = recipes.table(**tell), recipes.draw(places / "results", places / "measured.csv")
+    monkeypatch.setattr(recipes, "table", lambda: rows)
+    monkeypatch.setattr(recipes, "draw", lambda: drawn)
+    readme, figure = places / "README.md", places / "recipes.svg"
+    readme.write_text("# Title\n\n## Troubleshooting\n\nrest\n", encoding="utf-8")
+    recipes.show(readme, figure)
+    first = readme.read_text(encoding="utf-8")
+    assert "| `quick` | 2 | 75.50 ± 0.71 % |  | 60 s | 75 s (1.25 times) | 3.2 |" in first
+    assert "resnet20" not in first
+    assert first.endswith("\n\n## Troubleshooting\n\nrest\n")
+    assert "](docs/recipes.svg)" in first
+    assert "<svg" in figure.read_text(encoding="utf-8")
+    recipes.show(readme, figure)
+    assert readme.read_text(encoding="utf-8") == first
+
+
+def test_nothing_is_told_of_recipes_that_were_not_measured(recipes, tmp_path):
+    assert recipes.table(tmp_path / "none.csv", tmp_path) == []
+    assert recipes.draw(tmp_path, tmp_path / "none.csv") is None
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    yield loaded(monkeypatch, "recipe_steps")
+    sys.modules.pop("recipe_steps", None)
+
+
+@pytest.mark.skipif(load_torch() is None, reason="needs PyTorch")
+def test_pytorch_s_twin_of_a_recipe_has_our_loss_and_gradients(steps, monkeypatch):
+    of_recipe = steps.options_of
+    small = ["--architecture", "whiten2-conv4p-conv4-gmax-fc10/9"]
+    monkeypatch.setattr(steps, "options_of", lambda words: of_recipe([*words, *small]))
+    steps.check("quick")
+    twin = steps.TorchTraining(steps.solver_of("quick", 8), "torch nhwc")
+    before = {name: tensor.detach().clone() for name, tensor in twin.named.items()}
+    twin.step()
+    moved = {name for name, tensor in twin.named.items() if not tensor.equal(before[name])}
+    assert {"W2", "beta2", "W3", "beta3"} <= moved
+    assert moved.isdisjoint({"W1", "gamma2", "gamma3"})
+    rates = {group["lr"] for group in twin._optimizer.param_groups}
+    assert max(rates) == pytest.approx(64 * min(rates))
+    smoothing = steps.TorchTraining.loss
+    monkeypatch.setattr(
+        steps.TorchTraining, "loss", lambda self, rows: smoothing(self, rows) * 1.000001
+    )
+    with pytest.raises(ArithmeticError, match="quick: PyTorch differs from ours"):
+        steps.check("quick")
+
+
+def test_steps_are_timed_in_turns_and_kept_by_recipe_batch_and_way(
+    steps, monkeypatch, tmp_path, capsys
+):
+    turns = []
+    seconds = {"ours": 2.0, "torch": 3.0, "torch nhwc": 2.5}
+
+    def in_process(recipe, way, options, changes):
+        turns.append((way, bool(changes)))
+        slow = 2 if len(turns) > 3 and changes else 1  # the whole second round
+        return {"seconds": [seconds[way] * slow] * options.steps, "megabytes": 10.0}
+
+    monkeypatch.setattr(steps, "_in_process", in_process)
+    monkeypatch.setattr(steps, "check", lambda recipe: None)
+    monkeypatch.setattr(steps, "product_rate", lambda: 100.0)
+    monkeypatch.setattr(steps, "load_torch", lambda: steps)
+    words = ["speedrun94", "--results", str(tmp_path / "steps.csv"), "--ways", *seconds]
+    assert steps.main(words) == 0
+    assert turns[:6] == [(way, True) for way in [*seconds, *reversed(seconds)]]
+    assert turns[6:] == [(way, False) for way in seconds]
+    assert steps.main(words) == 0
+    assert steps.main([*words, "--batch", "512"]) == 0
+    rows = steps.read(tmp_path / "steps.csv")
+    assert [row["batch"] for row in rows] == ["1024"] * 3 + ["512"] * 3
+    ratios = {row["way"]: float(row["ratio"]) for row in rows}
+    assert ratios == {"ours": 1.0, "torch": 1.5, "torch nhwc": 1.25}
+    assert {row["recipe_steps"] for row in rows} == {str(10 * 48)}
+    whole = {(row["batch"], row["way"]): float(row["seconds_of_the_recipe"]) for row in rows}
+    assert whole["512", "ours"] == 2 * whole["1024", "ours"]
+
+
+def test_an_unknown_recipe_is_named(steps, capsys):
+    with pytest.raises(SystemExit):
+        steps.main(["slow"])
+    assert "there is no recipe slow; expected some of" in capsys.readouterr().err

@@ -17,9 +17,11 @@
 
 #if defined(__GNUC__)
 #define FETCH(p) __builtin_prefetch(p)
+#define FETCH_FAR(p) __builtin_prefetch(p, 0, 2) /* into the second-level cache only */
 #define FETCH_TO_WRITE(p) __builtin_prefetch(p, 1)
 #else
 #define FETCH(p) ((void)0)
+#define FETCH_FAR(p) ((void)0)
 #define FETCH_TO_WRITE(p) ((void)0)
 #endif
 

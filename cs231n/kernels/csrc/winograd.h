@@ -21,6 +21,7 @@
 #define Q1 ((T)1.5)
 #define Q2 (Q1 * Q1)
 #define PANEL_VECTORS 2 /* of filters, in a register tile of the product */
+#define FETCHES 4       /* register tiles that fetch the next panel of u, a part each */
 #define PANEL_WIDTH (PANEL_VECTORS * LANES)
 
 typedef struct {
@@ -100,9 +101,9 @@ static void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride)
 static void winograd_patches(const lane_map *in, const winograd_grid *g, winograd_piece at,
                              ptrdiff_t C, const T *src, T *x, T *v, ptrdiff_t stride)
 {
-    for (ptrdiff_t c = 0; c < C; c += LANES, v += g->block)
-        for (ptrdiff_t i = 0; i < at.images; i++) {
-            T *dst = v + i * g->tiles * LANES;
+    for (ptrdiff_t i = 0; i < at.images; i++)
+        for (ptrdiff_t c = 0; c < C; c += LANES) {
+            T *dst = v + c / LANES * g->block + i * g->tiles * LANES;
             pack_lanes(in, at, src + ((at.n + i) * C + c) * in->H * in->W, C - c, x);
             for (ptrdiff_t ty = 0; ty < at.rows; ty++)
                 for (ptrdiff_t tx = 0; tx < g->TW; tx++, dst += LANES)
@@ -175,6 +176,7 @@ ALWAYS_INLINE vec winograd_result(const T *m, ptrdiff_t stride, vec bias, int re
 
 typedef struct {
     const T *v, *u;
+    const T *next;      /* of u, to be fetched meanwhile */
     T *m;
     ptrdiff_t C, block; /* elements from one vector of channels to the next in v */
 } product_args;
@@ -189,9 +191,12 @@ ALWAYS_INLINE void product_tile(const product_args *a, const int ROWS, const int
     /* the stores come in one burst, later; have their lines ready */
     for (int r = 0; r < ROWS; r++)
         FETCH_TO_WRITE(a->m + r * NV * LANES);
-    const T *v = a->v, *u = a->u;
+    const T *v = a->v, *u = a->u, *next = a->next;
     for (ptrdiff_t c = 0; c < a->C; c += LANES, v += a->block) {
         const ptrdiff_t lanes_used = MIN(LANES, a->C - c);
+        for (int i = 0; i < NV * LANES * LANES / FETCHES; i += 64 / (int)sizeof(T))
+            FETCH_FAR(next + i);
+        next += NV * LANES * LANES / FETCHES;
         for (ptrdiff_t i = 0; i < lanes_used; i++, u += NV * LANES) {
             vec w[PANEL_VECTORS];
             _Pragma("GCC unroll 2") for (int n = 0; n < NV; n++)
@@ -237,6 +242,7 @@ static void winograd_product(const winograd_plan *p, ptrdiff_t tiles, const T *v
         for (ptrdiff_t i = 0; i < parts; i++) {
             const ptrdiff_t first = part_start(tiles, parts, i);
             a.v = v + first * LANES;
+            a.next = a.u + NV * LANES * a.C * (FETCHES + MIN(i, FETCHES - 1)) / FETCHES;
             a.m = m + (n * p->grid.all + first * NV) * LANES;
             product_tiles[part_start(tiles, parts, i + 1) - first - 1][NV - 1](&a);
         }
@@ -245,31 +251,34 @@ static void winograd_product(const winograd_plan *p, ptrdiff_t tiles, const T *v
 
 /* ---- running ---- */
 
-/* All tiles of a vector of filters, from m to the output.  Returns whether a result is not
- * finite. */
-static int winograd_write(const winograd_plan *p, winograd_piece at, ptrdiff_t vector, const T *m,
-                          T *y)
+static int any_nan(vec v)
+{
+    int any = 0;
+    for (int i = 0; i < LANES; i++)
+        any |= v[i] != v[i];
+    return any;
+}
+
+/* All tiles of image i of a piece and a vector of filters, from m to the output.  Returns zeros, or
+ * NaN where a result is not finite. */
+static vec winograd_write(const winograd_plan *p, winograd_piece at, ptrdiff_t i, ptrdiff_t k,
+                          const T *m, T *y)
 {
     const corr *c = p->c;
     const winograd_grid *g = &p->grid;
-    const ptrdiff_t k = vector * LANES, panel = k / PANEL_WIDTH * PANEL_WIDTH;
+    const ptrdiff_t panel = k / PANEL_WIDTH * PANEL_WIDTH;
     const ptrdiff_t width = MIN(PANEL_WIDTH, p->vectors * LANES - panel);
     const ptrdiff_t pixels = MIN(4 * at.rows, c->OH - 4 * at.y) * c->OW;
     const vec bias = load(p->bias + k);
     vec bad = {0};
-    m += panel * g->all + k - panel;
-    for (ptrdiff_t i = 0; i < at.images; i++) {
-        for (ptrdiff_t ty = 0; ty < at.rows; ty++)
-            for (ptrdiff_t tx = 0; tx < g->TW; tx++, m += width)
-                bad += winograd_result(m, p->nm, bias, c->relu, y + lane_map_tile(&p->out, ty, tx),
-                                       p->out.width * LANES);
-        T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + 4 * at.y * c->drow;
-        lanes_to_planes(y, p->out.place, out, c->dplane, pixels, c->K - k);
-    }
-    for (int i = 0; i < LANES; i++)
-        if (bad[i] != 0)
-            return 1;
-    return 0;
+    m += panel * g->all + i * g->tiles * width + k - panel;
+    for (ptrdiff_t ty = 0; ty < at.rows; ty++)
+        for (ptrdiff_t tx = 0; tx < g->TW; tx++, m += width)
+            bad += winograd_result(m, p->nm, bias, c->relu, y + lane_map_tile(&p->out, ty, tx),
+                                   p->out.width * LANES);
+    T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + 4 * at.y * c->drow;
+    lanes_to_planes(y, p->out.place, out, c->dplane, pixels, c->K - k);
+    return bad;
 }
 
 static void winograd_task(const void *arg, ptrdiff_t index, int thread)
@@ -284,8 +293,11 @@ static void winograd_task(const void *arg, ptrdiff_t index, int thread)
     for (int t = 0; t < POSITIONS; t++)
         winograd_product(p, at.images * at.rows * g->TW, v + t * p->nv, p->u + t * p->nu,
                          m + t * p->nm);
-    for (ptrdiff_t vector = 0; vector < p->vectors; vector++)
-        p->wild[thread] |= winograd_write(p, at, vector, m, y);
+    vec bad = {0};
+    for (ptrdiff_t i = 0; i < at.images; i++)
+        for (ptrdiff_t k = 0; k < p->vectors * LANES; k += LANES)
+            bad += winograd_write(p, at, i, k, m, y);
+    p->wild[thread] |= any_nan(bad);
 }
 
 /* Whether filtering is the faster way from C channels to K for N maps of OH x OW outputs, if patches

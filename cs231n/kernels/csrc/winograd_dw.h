@@ -123,24 +123,22 @@ static void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride)
     }
 }
 
-/* The tiles of a piece of one block of filters, as [36][tile][filter]; db gets their pixels' sum. */
-static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t block, T *s, T *d,
-                          T *db)
+/* The tiles of image i of a piece of one block of filters, as [36][tile][filter]; db gets the sum of
+ * their pixels. */
+static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t i, ptrdiff_t block, T *s,
+                          T *d, T *db)
 {
     const window_shape *shape = p->dw.s;
-    const ptrdiff_t NF = MIN(NF_MAX, p->dw.vectors - block * NF_MAX);
-    for (ptrdiff_t v = 0; v < NF; v++) {
-        const ptrdiff_t f = block * DW_WIDTH + v * LANES;
-        T *dst = s + v * LANES;
-        for (ptrdiff_t i = 0; i < at.images; i++) {
-            const T *src = p->dw.dout + ((at.n + i) * shape->F + f) * shape->OH * shape->OW;
-            pack_lanes(&p->out, at, src, shape->F - f, d);
-            add_db(db + v * LANES, d, 4 * at.rows * p->out.width, 1);
-            for (ptrdiff_t ty = 0; ty < at.rows; ty++)
-                for (ptrdiff_t tx = 0; tx < p->grid.TW; tx++, dst += NF * LANES)
-                    winograd_spread(d + lane_map_tile(&p->out, ty, tx), p->out.width * LANES, dst,
-                                    p->ns);
-        }
+    const ptrdiff_t NF = MIN(NF_MAX, p->dw.vectors - block * NF_MAX), width = NF * LANES;
+    for (ptrdiff_t v = 0; v < width; v += LANES) {
+        const ptrdiff_t f = block * DW_WIDTH + v, plane = shape->OH * shape->OW;
+        T *dst = s + i * p->grid.tiles * width + v;
+        pack_lanes(&p->out, at, p->dw.dout + ((at.n + i) * shape->F + f) * plane, shape->F - f, d);
+        add_db(db + v, d, 4 * at.rows * p->out.width, 1);
+        for (ptrdiff_t ty = 0; ty < at.rows; ty++)
+            for (ptrdiff_t tx = 0; tx < p->grid.TW; tx++, dst += width)
+                winograd_spread(d + lane_map_tile(&p->out, ty, tx), p->out.width * LANES, dst,
+                                p->ns);
     }
 }
 
@@ -168,9 +166,10 @@ static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t b
     const ptrdiff_t tiles = at.images * at.rows * p->grid.TW;
     const T *v = p->v + thread * POSITIONS * p->nv;
     T *s = p->s + thread * POSITIONS * p->ns, *d = p->d + thread * lane_map_size(&p->out);
-    for (ptrdiff_t b = begin; b < end; b++)
-        winograd_dout(p, at, b, s + (b - begin) * width, d,
-                      sums + b * size + p->dw.taps * DW_WIDTH);
+    for (ptrdiff_t i = 0; i < at.images; i++)
+        for (ptrdiff_t b = begin; b < end; b++)
+            winograd_dout(p, at, i, b, s + (b - begin) * width, d,
+                          sums + b * size + p->dw.taps * DW_WIDTH);
     for (int t = 0; t < POSITIONS; t++)
         for (ptrdiff_t b = begin; b < end; b++)
             winograd_dw_product(p, tiles, v + t * p->nv, s + t * p->ns + (b - begin) * width,
@@ -246,9 +245,7 @@ static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
                     dw[f * s->C * 9 + t] = taps[t * LANES + f];
         }
     }
-    p->wild[block] = 0;
-    for (int i = 0; i < LANES; i++)
-        p->wild[block] |= bad[i] != 0;
+    p->wild[block] = any_nan(bad);
     dw_total(&p->dw, block, p->dw.taps, total[0][0]);
     memcpy(p->dw.db + f0, total[0][0], (size_t)filters * sizeof(T));
 }

@@ -102,6 +102,8 @@ static void planes_to_lanes(const T *src, ptrdiff_t plane, ptrdiff_t pixels, ptr
         vec row[LANES];
         _Pragma("GCC unroll 16") for (int c = 0; c < LANES; c++)
             row[c] = c < channels ? load(src + c * plane + at) : splat((T)0);
+        for (int c = 0; c < LANES; c++) /* the next channels follow these in memory */
+            FETCH(src + (c + LANES) * plane + at);
         transpose_rows(row);
         _Pragma("GCC unroll 16") for (int c = 0; c < LANES; c++)
             store(dst + place[at + c], row[c]);

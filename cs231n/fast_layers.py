@@ -266,6 +266,8 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
 
     dout of any shape -> dx of the same shape
     """
+    if 2 * cache.size < _FEW:  # it is two functions
+        return numpy_kernels.few_relu_backward(dout, cache)
     return _relu_backward(dout, cache)
 
 

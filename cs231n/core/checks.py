@@ -82,6 +82,7 @@ _REQUIRED = object()
 # There is one object for each of these dtypes, so that `is` will do, which takes a tenth of `==`;
 # what should have another one takes the way of the arrays that are made right first.
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_FEW = 32  # labels
 MOST_WEIGHTS = 2**29  # in one array: 4 GB of float64, as they are drawn
 MOST = 2**31 - 1  # of sizes and counts: no array is as long, and C takes it
 
@@ -201,14 +202,22 @@ def labels(where: str, y: Any, N: int, C: int) -> np.ndarray:
         raise TypeError(f"{where}: y has dtype {y.dtype}; expected integers (class labels)")
     if y.shape != (N,):
         raise ValueError(f"{where}: y has shape {y.shape}; expected ({N},), a label for each row")
-    # A label below zero is a large number without its sign, so that one pass sees both ends; it
-    # is reduced directly, for the method max takes twice as long to begin with.
-    if N and np.maximum.reduce(y if y.dtype.kind == "u" else y.view(_unsigned(y.dtype))) >= C:
+    if N and _reach_outside(y, C):
         raise ValueError(
             f"{where}: y has labels from {y.min()} to {y.max()};"
             f" expected 0 to {C - 1}, for there are {C} classes"
         )
     return y
+
+
+def _reach_outside(y: np.ndarray, C: int) -> bool:
+    """Tell whether there are labels outside of [0, C)."""
+    if len(y) <= _FEW:  # as Python's integers, for a reduction takes longer to begin with
+        few = y.tolist()
+        return min(few) < 0 or max(few) >= C
+    # A label below zero is a large number without its sign, so that one pass sees both ends.
+    unsigned = y if y.dtype.kind == "u" else y.view(_unsigned(y.dtype))
+    return bool(np.maximum.reduce(unsigned) >= C)
 
 
 @functools.cache

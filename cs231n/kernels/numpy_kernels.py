@@ -34,6 +34,7 @@ __all__ = [
     "conv_forward",
     "few_affine_backward",
     "few_affine_forward",
+    "few_relu_backward",
     "few_relu_forward",
     "group_norm_backward",
     "group_norm_forward",
@@ -503,3 +504,9 @@ def few_affine_backward(
 def few_relu_forward(x: np.ndarray) -> np.ndarray:
     """Return max(x, 0)."""
     return np.maximum(x, _ZERO[x.dtype])
+
+
+def few_relu_backward(dout: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return dout where x is positive, zero elsewhere."""
+    zero = _ZERO[x.dtype]
+    return np.where(x > zero, dout, zero)

@@ -328,6 +328,18 @@ def test_labels(loss, y, error, found, expected):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint16"])
+def test_labels_outside_are_found_among_many(loss, dtype):
+    x, y = np.ones((300, 4)), np.arange(300).astype(dtype) % 4
+    loss(x, y)
+    for place, label in [(0, 4), (299, 100), *([] if dtype[0] == "u" else [(150, -1)])]:
+        wrong = y.copy()
+        wrong[place] = label
+        found = f"y has labels from {min(label, 0)} to {max(label, 3)}"
+        assert_refused(ValueError, loss, x, wrong, found=found, expected="0 to 3")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_scores_have_two_axes(loss):
     found, expected = "x has shape (3, 4, 1)", "(N, C)"
     y = np.zeros(3, int)

@@ -167,7 +167,7 @@ def test_small_arrays_take_numpy_and_others_the_kernels(few, dtype, backend_name
     monkeypatch.setattr(fast_layers, "_FEW", few)
     x, w, b = (rng.standard_normal(shape).astype(dtype) for shape in ((4, 2, 3), (6, 5), (5,)))
     calls = []
-    for name in ("relu_forward", "matmul"):
+    for name in ("relu_forward", "relu_backward", "matmul"):
         kernel = getattr(backend.kernels(), name)
         record = functools.partial(lambda kernel, *args: calls.append(kernel(*args)), kernel)
         monkeypatch.setattr(backend.kernels(), name, record)
@@ -176,10 +176,12 @@ def test_small_arrays_take_numpy_and_others_the_kernels(few, dtype, backend_name
     dout = rng.standard_normal(out.shape).astype(dtype)
     found = *fast_layers.affine_backward_fast(dout, cache), fast_layers.relu_forward_fast(x)[0]
     wanted = *layers.affine_backward(dout, expected_cache), layers.relu_forward(x)[0]
+    found += (fast_layers.relu_backward_fast(dout, out),)
+    wanted += (layers.relu_backward(dout, out),)
     for one, other in zip((out, *found), (expected, *wanted)):
         assert one.dtype == dtype
         assert_close(one, other)
-    assert len(calls) == (4 if few == 0 else 0)
+    assert len(calls) == (5 if few == 0 else 0)
 
 
 def test_running_statistics_over_several_steps_agree(backend_name, rng):

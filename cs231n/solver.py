@@ -20,7 +20,7 @@ from cs231n import __version__, optim
 from cs231n.core import checks
 from cs231n.data.dataset import Dataset
 from cs231n.files.lock import Lock, LostFolderError
-from cs231n.kernels import fast_optim, threads
+from cs231n.kernels import fast_optim, threads, workspace
 from cs231n.parallel.gradients import whole_loss
 from cs231n.parallel.ranks import Ranks
 from cs231n.schedules import Schedule
@@ -585,7 +585,7 @@ class Solver:
             self._clock = time.perf_counter()
             try:
                 self._take_over()
-                with self._over_ranks():
+                with workspace.kept(), self._over_ranks():
                     self._train()
             finally:
                 self._lock = None

@@ -4,6 +4,9 @@ The first touch of new memory costs a page fault for every 4 KiB, often more tha
 `empty` therefore takes its memory from blocks that earlier arrays have given back.  A block is
 given back when the last array (or view) that lives in it is gone, never before: an array that
 somebody holds is never overwritten.
+
+A gibibyte of free blocks is kept.  While a network is trained (`kept`) all are, for the next step
+asks for the same again, as long as no more memory is held than its fullest moment used.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-__all__ = ["clear", "empty", "scratch"]
+__all__ = ["clear", "empty", "kept", "scratch"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _LEAST_BYTES = 1 << 16  # smaller arrays come from NumPy, whose allocator keeps such pages
@@ -25,6 +30,8 @@ _MOST_BYTES = 1 << 30  # of memory in free blocks
 
 _free: list[np.ndarray] = []
 _total = 0  # bytes of all blocks, free or not
+_keepers = 0  # blocks of code under `kept`
+_fullest = 0  # bytes in use at most since the first of them began
 _lock = threading.Lock()
 _local = threading.local()
 
@@ -74,7 +81,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def _take(size: int) -> np.ndarray:
     """Return the smallest free block that holds `size` bytes without wasting half, or a new one."""
-    global _total
+    global _total, _fullest
     with _lock:
         fitting = [
             (block.nbytes, index)
@@ -82,20 +89,34 @@ def _take(size: int) -> np.ndarray:
             if size <= block.nbytes <= 2 * size
         ]
         if fitting:
-            return _free.pop(min(fitting)[1])
-        _trim()
+            block = _free.pop(min(fitting)[1])
+            _fullest = max(_fullest, _in_use())
+            return block
+        _trim(size)
     block = _aligned(size)  # counted afterwards: there may be no such memory
     with _lock:
         _total += size
+        _fullest = max(_fullest, _in_use())
     return block
 
 
-def _trim() -> None:
-    """Give the oldest free blocks back to the system while too much is kept, under the lock."""
+def _in_use() -> int:
+    """Return the bytes of the blocks that are not free, under the lock."""
+    return _total - sum(block.nbytes for block in _free)
+
+
+def _trim(wanted: int = 0) -> None:
+    """Give the oldest free blocks back to the system while too much is kept, under the lock.
+
+    Bytes that are wanted for a new block are no longer there for free ones.
+    """
+    most = _MOST_BYTES
+    if _keepers:
+        most = max(most, _fullest - _in_use() - wanted)
     kept, keep = 0, 0
     for block in reversed(_free):
         kept += block.nbytes
-        if keep == _MOST_BLOCKS or kept > _MOST_BYTES:
+        if keep == _MOST_BLOCKS or kept > most:
             break
         keep += 1
     _drop(len(_free) - keep)
@@ -113,6 +134,26 @@ def _aligned(size: int) -> np.ndarray:
     block = np.empty(size + _ALIGNMENT, np.uint8)
     start = -block.ctypes.data % _ALIGNMENT
     return block[start : start + size]
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep free blocks of more than a gibibyte in the block of code, in which steps are repeated.
+
+    Yields
+    ------
+    None
+    """
+    global _keepers, _fullest
+    with _lock:
+        _fullest = _fullest if _keepers else 0
+        _keepers += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _keepers -= 1
+            _trim()
 
 
 def scratch(size: int) -> np.ndarray:

@@ -11,7 +11,9 @@ from conftest import KERNELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cs231n.classifiers.cnn import ConvNet
 from cs231n.kernels import workspace
+from cs231n.solver import Solver
 
 LARGE = (1 << 16) // 8  # float64 numbers in the smallest array that has a block of its own
 SIZES = [LARGE, LARGE + 1, LARGE + 700, 2 * LARGE, 3 * LARGE]
@@ -318,6 +320,45 @@ def test_the_bound_holds_over_many_rounds(monkeypatch):
         del arrays
         assert free_bytes() <= 10 * 8 * LARGE
     assert workspace._total == free_bytes()
+
+
+def test_a_training_keeps_what_its_steps_ask_for_again(monkeypatch):
+    monkeypatch.setattr(workspace, "_MOST_BYTES", 8 * LARGE)
+    with workspace.kept():
+        step = [workspace.empty((size * LARGE,), np.float64) for size in (2, 5, 11)]
+        first = {address(array) for array in step}
+        step.clear()
+        with workspace.kept():  # a training within a training ends earlier
+            pass
+        again = [workspace.empty((size * LARGE,), np.float64) for size in (11, 2, 5)]
+        assert {address(array) for array in again} == first
+        again.clear()
+        assert free_bytes() == 18 * 8 * LARGE
+    assert free_bytes() <= 8 * LARGE
+
+
+def test_a_training_holds_no_more_than_its_fullest_moment_used(monkeypatch):
+    monkeypatch.setattr(workspace, "_MOST_BYTES", 8 * LARGE)
+    with workspace.kept():
+        arrays = [workspace.empty((size * LARGE,), np.float64) for size in (3, 4, 13)]
+        arrays.clear()
+        for size in (30, 6, 1, 14, 30, 6):
+            array = workspace.empty((size * LARGE,), np.float64)
+            assert workspace._total <= 30 * 8 * LARGE
+            del array
+
+
+def test_the_solver_keeps_the_memory_of_a_step_while_it_trains(monkeypatch):
+    held = []
+    monkeypatch.setattr(workspace, "_MOST_BYTES", 0)
+    model = ConvNet("conv8-pool-fc10", input_dim=(3, 16, 16))
+    data = {"X_train": np.zeros((64, 3, 16, 16), "f4"), "y_train": np.zeros(64, int)}
+    data |= {"X_val": data["X_train"][:2], "y_val": data["y_train"][:2]}
+    solver = Solver(model, data, batch_size=64, num_epochs=2, verbose=False)
+    solver.on_check = lambda _: held.append(free_bytes())
+    solver.train()
+    assert min(held) >= 64 * 8 * 16 * 16 * 4
+    assert free_bytes() == 0
 
 
 def test_the_bound_is_a_gibibyte():

@@ -273,6 +273,18 @@ def _lost(lost: dict[str, Spread], diverged: Any, name: str) -> str:
     return _told({}, diverged, name)
 
 
+def worth(rows: Sequence[dict[str, str]], name: str) -> str:
+    """Return in a line how a trick is taken out, and what is lost without it."""
+    trick = next(trick for trick in TRICKS if trick.name == name)
+    words = words_of(Run((name,), 0))[3:-2]
+    lost = losses(rows) if rows else {}
+    diverged = {row["without"] for row in newest(rows) if not row["test_accuracy"]} if rows else ()
+    text = (
+        f"{_lost(lost, diverged, name)} points lost" if name in lost else _told({}, diverged, name)
+    )
+    return f"{trick.title}: taken out by {shlex.join(words)}: {text}"
+
+
 def draw(rows: Sequence[dict[str, str]]) -> Figure:
     """Draw what is lost without each trick, and the ladder, as far as they were measured."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")

@@ -19,8 +19,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from recorded import MEASURED, RESULTS, Spread, flops, options_of, product_rate, read, write
 
@@ -210,7 +211,38 @@ def _record_confusion(folder: Path, path: Path) -> None:
     write(path, ("class", "certainty", *names), rows)
 
 
-def curves(results: Path = RESULTS) -> dict[str, list[list[dict[str, str]]]]:
+class Confusion(NamedTuple):
+    """What a recipe's networks take for what, summed over its runs.
+
+    Parameters
+    ----------
+    class_names : list of str
+    matrix : ndarray of shape (C, C)
+        A row for each class, a column for each answer.
+    certainty : ndarray of shape (C,)
+        Mean probability that the networks give to their answers, by class of the image.
+    runs : int
+    """
+
+    class_names: list[str]
+    matrix: np.ndarray
+    certainty: np.ndarray
+    runs: int
+
+
+def confusion(name: str, results: Path | None = None) -> Confusion | None:
+    """Return what a recipe confuses, None where no run was recorded."""
+    paths = sorted((results or RESULTS).glob(f"confusion-{name}-*.csv"))
+    tables = [read(path) for path in paths]
+    if not tables:
+        return None
+    names = [row["class"] for row in tables[0]]
+    matrices = [[[int(row[name]) for name in names] for row in rows] for rows in tables]
+    certainties = [[float(row["certainty"]) for row in rows] for rows in tables]
+    return Confusion(names, np.sum(matrices, axis=0), np.mean(certainties, axis=0), len(tables))
+
+
+def curves(results: Path) -> dict[str, list[list[dict[str, str]]]]:
     """Return the curves of all runs, by recipe."""
     found: dict[str, list[list[dict[str, str]]]] = {}
     for path in sorted(results.glob("curve-*.csv")):
@@ -219,14 +251,14 @@ def curves(results: Path = RESULTS) -> dict[str, list[list[dict[str, str]]]]:
     return found
 
 
-def draw(results: Path = RESULTS, measured: Path = MEASURED) -> Figure | None:
+def draw(results: Path | None = None, measured: Path | None = None) -> Figure | None:
     """Draw accuracy over time for all recipes in one figure; None where nothing was measured.
 
     Lines are test images where these were measured along the way, else, dashed, held-out training
     images; a point is the accuracy of the test images in the end, with changed copies if the
     recipe has any.
     """
-    found, ends = curves(results), read(measured)
+    found, ends = curves(results or RESULTS), read(measured or MEASURED)
     if not found:
         return None
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -257,12 +289,12 @@ def draw(results: Path = RESULTS, measured: Path = MEASURED) -> Figure | None:
     return figure
 
 
-def table(measured: Path = MEASURED, results: Path = RESULTS) -> list[dict[str, str]]:
+def table(measured: Path | None = None, results: Path | None = None) -> list[dict[str, str]]:
     """Return what was measured of each recipe, as texts by the heads of the columns."""
-    rows = read(measured)
+    rows, steps = read(measured or MEASURED), read((results or RESULTS) / "steps.csv")
     by_name = {name: [row for row in rows if row["recipe"] == name] for name in files.names()}
     order = sorted((name for name in by_name if by_name[name]), key=lambda n: _mean(by_name[n]))
-    return [_told(name, by_name[name], read(results / "steps.csv")) for name in order]
+    return [_told(name, by_name[name], steps) for name in order]
 
 
 def _mean(rows: Sequence[dict[str, str]], column: str = "train_seconds") -> float:

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cs231n.__main__ import main
@@ -103,6 +104,12 @@ def test_an_ablation_that_was_killed_goes_on_where_it_was(ablation, trained, tmp
     (gelu,) = (line for line in lines if line.startswith("GELU"))
     assert "diverges" in gelu
     assert ablation.draw(ablation.read(path)).axes
+    told = {name: ablation.worth(ablation.read(path), name) for name in ("dirac", "gelu")}
+    assert told["dirac"] == (
+        "identity filters: taken out by --init he: +25.00 ± 0.00 (seeds: 2) points lost"
+    )
+    assert told["gelu"].endswith("--activation relu: diverges")
+    assert ablation.worth([], "decay").endswith("--weight-decay 0: not measured yet")
 
 
 def test_lines_of_older_settings_are_measured_again_and_not_told(
@@ -174,6 +181,10 @@ def test_a_run_is_recorded_with_its_curve_and_confusions(recipes, places, capsys
     counts = [[int(one[name["class"]]) for name in confusion] for one in confusion]
     assert sum(map(sum, counts)) == 20
     assert sum(counts[i][i] for i in range(10)) == round(20 * results["test_acc"])
+    recipes.write(places / "results" / "confusion-ten-minutes-4.csv", confusion[0], confusion)
+    summed = recipes.confusion("ten-minutes")
+    assert (summed.runs, summed.matrix.tolist()) == (2, (2 * np.array(counts)).tolist())
+    assert summed.certainty == pytest.approx([float(one["certainty"]) for one in confusion])
     assert main([*words, "--no-augment", "--output", str(places / "other")]) == 0
     with pytest.raises(ValueError, match=r"augment False instead of True.* no run by ten-min"):
         recipes.record(places / "other", 100.0)
@@ -192,7 +203,7 @@ def row_of(name, seed):
     }
 
 
-def test_the_readme_gets_one_table_and_one_figure(recipes, places, monkeypatch):
+def test_the_readme_gets_one_table_and_one_figure(recipes, places):
     recipes.write(
         places / "measured.csv", recipes.COLUMNS, [row_of("quick", 0), row_of("quick", 1)]
     )
@@ -203,10 +214,6 @@ def test_the_readme_gets_one_table_and_one_figure(recipes, places, monkeypatch):
         for way, ratio in {"ours": 1, "torch": 1.5, "torch nhwc": 1.25}.items()
     ]
     recipes.write(places / "results" / "steps.csv", ("recipe", "way", "ratio"), steps)
-    tell = {"measured": places / "measured.csv", "results": places / "results"}
-    rows, drawn = recipes.table(**tell), recipes.draw(places / "results", places / "measured.csv")
-    monkeypatch.setattr(recipes, "table", lambda: rows)
-    monkeypatch.setattr(recipes, "draw", lambda: drawn)
     readme, figure = places / "README.md", places / "recipes.svg"
     readme.write_text("# Title\n\n## Troubleshooting\n\nrest\n", encoding="utf-8")
     recipes.show(readme, figure)
@@ -223,6 +230,7 @@ def test_the_readme_gets_one_table_and_one_figure(recipes, places, monkeypatch):
 def test_nothing_is_told_of_recipes_that_were_not_measured(recipes, tmp_path):
     assert recipes.table(tmp_path / "none.csv", tmp_path) == []
     assert recipes.draw(tmp_path, tmp_path / "none.csv") is None
+    assert recipes.confusion("quick", tmp_path) is None
 
 
 @pytest.fixture

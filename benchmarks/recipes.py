@@ -42,7 +42,7 @@ COLUMNS = (
 _COPIES = "test_accuracy_augmented"
 CURVE = ("iteration", "epoch", "seconds", "loss", "train_acc", "val_acc", "test_acc")
 # What a run may have otherwise than its recipe: nothing that its numbers depend on.
-_FREE = ("seed", "output", "data_dir", "print_every", "checkpoint_every", "draw_ahead", "start")
+_FREE = ("seed", "output", "data_dir", "print_every", "checkpoint_every", "draw_ahead")
 _FREE += ("test_curve", "csv_log", "tensorboard", "recipe", "resume", "mpi")
 
 
@@ -263,8 +263,10 @@ def draw(results: Path | None = None, measured: Path | None = None) -> Figure | 
         return None
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
-    for place, (name, runs) in enumerate(found.items()):
-        for number, rows in enumerate(runs):
+    order = sorted(found, key=lambda name: float(found[name][0][-1]["seconds"]))
+    for place, name in enumerate(order):
+        for number, all_rows in enumerate(found[name]):
+            rows = [row for row in all_rows if int(row["iteration"]) > 1]
             tested = [row for row in rows if row["test_acc"]]
             axes.plot(
                 [float(row["seconds"]) / 60 for row in tested or rows],
@@ -282,10 +284,11 @@ def draw(results: Path | None = None, measured: Path | None = None) -> Figure | 
             "o",
             color=f"C{place}",
         )
-    axes.set(xscale="log", xlabel="minutes of training on two cores", ylabel="accuracy, %")
+    axes.set(xscale="log", xlabel="minutes of training", ylabel="accuracy, %")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.axhline(94, color="0.6", linewidth=1, linestyle=":")
     axes.grid(color="0.9")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     return figure
 
 

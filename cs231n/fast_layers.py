@@ -9,7 +9,7 @@ but a backward pass needs those only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -108,7 +108,7 @@ def _conv_forward(
     """Compute a convolution, with the relu applied if asked for."""
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     out = workspace.empty((len(x), len(w), *window.over(x)), dtype)
-    kernels_for(x, w, out).conv_forward(*_contiguous(dtype, x, w, b), out, window, relu)
+    kernels_for(x, w).conv_forward(*_contiguous(dtype, x, w, b), out, window, relu)
     return out, FastConvCache(x, w, b, dict(conv_param))
 
 
@@ -123,7 +123,7 @@ def conv_backward_fast(
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     images, filters, dout = _contiguous(dtype, x, w, dout)
-    kernels = kernels_for(x, w, dout)
+    kernels = kernels_for(x, w)
     dx, dw = None, None
     db = np.empty(len(w), dtype)
     if need_dw:
@@ -659,12 +659,12 @@ def _batch_norm_backward(
 ) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
     train = checks.choice("", "mode", cache.mode, ("train", "test")) == "train"
-    run = kernels_for(dout).batch_norm_backward
-    return _norm_backward(run, dout, cache[:5], cache.eps, activation, slope, train)
+    options = activation, slope, train
+    return _norm_backward("batch_norm_backward", dout, cache[:5], cache.eps, *options)
 
 
 def _norm_backward(
-    run: Callable[..., Any], dout: Array, arrays: Sequence[Array], eps: Any, *options: Any
+    kernel: str, dout: Array, arrays: Sequence[Array], eps: Any, *options: Any
 ) -> Gradients:
     """Return dx, dgamma and dbeta, which a kernel makes of dout, x, weights and statistics."""
     x, *vectors = arrays
@@ -673,7 +673,7 @@ def _norm_backward(
     given = _contiguous(dtype, dout.reshape(shape), x.reshape(shape), *vectors)
     dx = workspace.empty(shape, dtype)
     dgamma, dbeta = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
-    run(*given, dx, dgamma, dbeta, eps, *options)
+    getattr(kernels_for(x), kernel)(*given, dx, dgamma, dbeta, eps, *options)
     return dx.reshape(x.shape), dgamma, dbeta
 
 
@@ -696,7 +696,8 @@ def layernorm_backward_fast(dout: Array, cache: FastLayerNormCache) -> Gradients
 
     dout (N, D) -> dx (N, D), dgamma, dbeta (D,)
     """
-    return _group_norm_backward(dout, cache)
+    x, gamma, _, mean, var, eps = cache
+    return _norm_backward("group_norm_backward", dout, (x, gamma, mean, var), eps)
 
 
 @forward(x="N C H W", gamma="1 C 1 1", beta="1 C 1 1")
@@ -724,9 +725,11 @@ def spatial_groupnorm_backward_fast(dout: Array, cache: FastGroupNormCache) -> G
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (1, C, 1, 1); see
     `cs231n.layers.spatial_groupnorm_backward`
     """
-    checks.groups(cache.x, cache.mean.shape[1])
-    dx, dgamma, dbeta = _group_norm_backward(dout, cache)
-    return dx, dgamma.reshape(cache.gamma.shape), dbeta.reshape(cache.beta.shape)
+    x, gamma, beta, mean, var, eps = cache
+    checks.groups(x, mean.shape[1])
+    arrays = x, gamma.reshape(-1), mean.reshape(-1), var.reshape(-1)
+    dx, dgamma, dbeta = _norm_backward("group_norm_backward", dout, arrays, eps)
+    return dx, dgamma.reshape(gamma.shape), dbeta.reshape(beta.shape)
 
 
 def _group_norm(
@@ -740,14 +743,6 @@ def _group_norm(
     mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
     kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
     return out.reshape(x.shape), mean, var
-
-
-def _group_norm_backward(dout: Array, cache: Any) -> Gradients:
-    """Return dx, dgamma and dbeta of a normalisation of each image."""
-    x, gamma, _, mean, var, eps = cache
-    if gamma.ndim > 1:
-        gamma, mean, var = gamma.reshape(-1), mean.reshape(-1), var.reshape(-1)
-    return _norm_backward(kernels_for(x).group_norm_backward, dout, (x, gamma, mean, var), eps)
 
 
 def _planes_shape(x: Array) -> tuple[int, int, int]:

@@ -494,7 +494,7 @@ def empty_error(where: str, name: str, array: np.ndarray, letter: str) -> ValueE
 
 def groups(x: np.ndarray, G: Any, where: str = "") -> int:
     """Return the number of groups, which must divide the channels of x (N, C, ...)."""
-    G = integer(where, "G", G, least=1)
+    G = integer(where, "G", G, 1)
     if x.shape[1] % G or 0 in x.shape[1:]:
         raise ValueError(
             f"{where}: x has shape {x.shape} and G is {G};"

@@ -39,10 +39,10 @@ class Window(NamedTuple):
         """Return the window of filters w (F, C, HH, WW) with the options 'stride' and 'pad'."""
         conv_param = checks.options(where, "conv_param", conv_param)
         stride, pad = conv_param.get("stride"), conv_param.get("pad")
-        if stride is None or pad is None:
-            checks.required(where, conv_param, "stride", "pad")
-        _, _, HH, WW = w.shape
-        return cls.checked(where, HH, WW, stride, pad)
+        if type(stride) is int and type(pad) is int:
+            return _known(where, *w.shape[2:], stride, pad)
+        checks.required(where, conv_param, "stride", "pad")
+        return _new(where, *w.shape[2:], stride, pad)
 
     @classmethod
     def for_pool(cls, pool_param: Mapping[str, Any], where: str = "") -> Window:
@@ -50,15 +50,14 @@ class Window(NamedTuple):
         pool_param = checks.options(where, "pool_param", pool_param)
         HH, WW = pool_param.get("pool_height"), pool_param.get("pool_width")
         stride = pool_param.get("stride")
-        if HH is None or WW is None or stride is None:
-            checks.required(where, pool_param, "pool_height", "pool_width", "stride")
-        return cls.checked(where, HH, WW, stride, 0)
+        if type(HH) is int and type(WW) is int and type(stride) is int:
+            return _known(where, HH, WW, stride, 0)
+        checks.required(where, pool_param, "pool_height", "pool_width", "stride")
+        return _new(where, HH, WW, stride, 0)
 
     @classmethod
     def checked(cls, where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
         """Return the window of these sizes; an error of `where` if one is no sensible integer."""
-        if type(HH) is type(WW) is type(stride) is type(pad) is int:
-            return _known(where, HH, WW, stride, pad)
         return _new(where, HH, WW, stride, pad)
 
     def output_size(self, where: str, H: int, W: int) -> tuple[int, int]:
@@ -87,7 +86,8 @@ class Window(NamedTuple):
     def over(self, x: np.ndarray) -> tuple[int, int]:
         """Return the number of positions (OH, OW) in each of a layer's images x (..., H, W)."""
         OH, OW = _positions(self, *x.shape[-2:])
-        if self.pad > self.HH or self.pad > self.WW:  # else there are not many more than pixels
+        HH, WW, _, pad = self
+        if pad > HH or pad > WW:  # else there are not many more than pixels
             self.require_room("", x.shape, math.prod(x.shape[:-2]) * OH * OW, 1)
         return OH, OW
 

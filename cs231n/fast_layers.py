@@ -405,7 +405,9 @@ def conv_relu_backward_fast(
 
     dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
-    (out,) = checks.float_arrays("", relu=cache.relu)
+    out = cache.relu
+    if not checks.are_floats(out):
+        (out,) = checks.float_arrays("", relu=out)
     return conv_backward_fast(_relu_backward(dout, out), cache.conv, need_dx, need_dw)
 
 

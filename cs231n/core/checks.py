@@ -327,6 +327,8 @@ def required(where: str, found: Mapping[str, Any], *names: str) -> None:
 
 def flag(where: str, name: str, value: Any) -> bool:
     """Return value as a bool; a TypeError for what is neither true nor false, such as an array."""
+    if value is True or value is False:
+        return value
     try:
         return bool(value)
     except (TypeError, ValueError):

@@ -37,7 +37,7 @@ _DOCUMENTED = {
 
 def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a layer float arrays whose shapes agree; its first arguments have these specs."""
-    checked = Specs(specs)
+    checked = Specs(specs).check
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         body: Callable[..., R] = function
@@ -55,7 +55,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
     call, for anybody may have changed it.
     """
     is_array, has_shape = cache_type is np.ndarray, hasattr(cache_type, "out_shape")
-    checked = Specs({"cache": "..."} if is_array else specs)
+    checked = Specs({"cache": "..."} if is_array else specs).check
     fields: tuple[str, ...] = getattr(cache_type, "_fields", ())
     first = fields.index(next(iter(specs))) if specs else 0
     entries = slice(first, first + len(specs))

@@ -39,7 +39,7 @@ class Specs:
         }
         self._known: set[tuple[tuple[int, ...], ...]] = set() if axes else {()}
 
-    def __call__(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def check(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the arguments with arrays in the first places; themselves if they are right."""
         values = given[: self._count]
         shapes = checks.shapes_of_floats(values)

@@ -10,7 +10,7 @@ X, W = np.ones((2, 3)), np.ones((3, 4))
 
 
 def test_what_is_right_is_returned_itself_at_each_call():
-    checked, given = Specs({"x": "N D", "w": "D M"}), (X, W, {"mode": "train"})
+    checked, given = Specs({"x": "N D", "w": "D M"}).check, (X, W, {"mode": "train"})
     assert checked(given) is given
     assert checked(given) is given
 
@@ -27,7 +27,7 @@ def test_what_is_right_is_returned_itself_at_each_call():
     ],
 )
 def test_shapes_that_were_right_let_nothing_else_pass(wrong, error):
-    checked = Specs({"x": "N D", "w": "D M"})
+    checked = Specs({"x": "N D", "w": "D M"}).check
     checked((X, W))
     for _ in range(2):
         with pytest.raises(error):
@@ -35,7 +35,7 @@ def test_shapes_that_were_right_let_nothing_else_pass(wrong, error):
 
 
 def test_lists_and_integers_of_known_shapes_become_arrays_of_floats():
-    checked = Specs({"x": "N D", "w": "D M"})
+    checked = Specs({"x": "N D", "w": "D M"}).check
     checked((X, W))
     x, w, option = checked((X.tolist(), W.astype(int), 5))
     assert x.dtype == w.dtype == np.float64
@@ -43,7 +43,7 @@ def test_lists_and_integers_of_known_shapes_become_arrays_of_floats():
 
 
 def test_an_array_of_subclass_or_other_byte_order_becomes_a_plain_one():
-    checked = Specs({"x": "N D"})
+    checked = Specs({"x": "N D"}).check
     checked((X,))
     for given in (np.ma.masked_array(X), X.astype(X.dtype.newbyteorder())):
         (x,) = checked((given,))
@@ -52,14 +52,14 @@ def test_an_array_of_subclass_or_other_byte_order_becomes_a_plain_one():
 
 
 def test_what_may_be_empty_in_test_mode_may_not_be_in_train_mode():
-    checked, empty = Specs({"x": "N* D"}), X[:0]
+    checked, empty = Specs({"x": "N* D"}).check, X[:0]
     assert checked((empty, {"mode": "test"}))[0] is empty
     with pytest.raises(ValueError, match="expected at least one sample"):
         checked((empty, {"mode": "train"}))
 
 
 def test_labels_are_looked_at_although_the_shapes_are_known():
-    checked, y = Specs({"x": "N C", "y": "in C"}), np.array([0, 2])
+    checked, y = Specs({"x": "N C", "y": "in C"}).check, np.array([0, 2])
     assert checked((X, y, 0.1)) == (X, y, 0.1)
     for _ in range(2):
         with pytest.raises(ValueError, match="labels from 0 to 3"):
@@ -70,5 +70,5 @@ def test_a_bounded_number_of_shapes_is_remembered(monkeypatch):
     monkeypatch.setattr(specs, "_MOST_KNOWN", 3)
     checked = Specs({"x": "N D"})
     for size in range(1, 20):
-        checked((np.ones((size, 2)),))
+        checked.check((np.ones((size, 2)),))
         assert len(checked._known) <= 3

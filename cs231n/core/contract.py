@@ -135,8 +135,9 @@ def _in_dtypes(gradients: Any, arrays: tuple[np.ndarray, ...]) -> Any:
         return gradients
     if not isinstance(gradients, tuple):
         return checks.keep_dtype(gradients, arrays[0])
-    for gradient, array in zip(gradients, arrays):
-        if gradient is not None and gradient.dtype is not array.dtype:
-            pairs = zip(gradients, arrays)
-            return tuple([one if one is None else checks.keep_dtype(one, of) for one, of in pairs])
-    return gradients
+    return tuple(
+        [
+            one if one is None or one.dtype is of.dtype else one.astype(of.dtype)
+            for one, of in zip(gradients, arrays)
+        ]
+    )

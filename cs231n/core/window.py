@@ -38,11 +38,12 @@ class Window(NamedTuple):
     def for_conv(cls, w: np.ndarray, conv_param: Mapping[str, Any], where: str = "") -> Window:
         """Return the window of filters w (F, C, HH, WW) with the options 'stride' and 'pad'."""
         conv_param = checks.options(where, "conv_param", conv_param)
+        _, _, HH, WW = w.shape
         stride, pad = conv_param.get("stride"), conv_param.get("pad")
         if type(stride) is int and type(pad) is int:
-            return _known(where, *w.shape[2:], stride, pad)
+            return _known(where, HH, WW, stride, pad)
         checks.required(where, conv_param, "stride", "pad")
-        return _new(where, *w.shape[2:], stride, pad)
+        return _new(where, HH, WW, stride, pad)
 
     @classmethod
     def for_pool(cls, pool_param: Mapping[str, Any], where: str = "") -> Window:

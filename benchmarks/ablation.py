@@ -57,11 +57,12 @@ class Trick(NamedTuple):
     edit: tuple[str, str] | None = None
 
 
-# In the order in which they are put in.
-TRICKS = (
+# In the order in which they are put in, as far as the recipe has them.
+_KNOWN = (
     Trick("every-sample", "each image once an epoch", ("--no-every-sample",)),
     Trick("nesterov", "Nesterov's momentum", ("--update-rule", "sgd_momentum")),
-    Trick("schedule", "one cycle of the rate", ("--schedule", "constant")),
+    Trick("muon", "Muon", ("--update-rule", "nesterov_momentum")),
+    Trick("schedule", "a falling rate", ("--schedule", "constant")),
     Trick("scores", "scores divided by nine", edit=(r"(fc\d+)/\d+", r"\1")),
     Trick("smoothing", "label smoothing", ("--label-smoothing", "0")),
     Trick("decay", "weight decay", ("--weight-decay", "0")),
@@ -70,11 +71,44 @@ TRICKS = (
     Trick("gelu", "GELU", ("--activation", "relu")),
     Trick("scale", "batch norm without a scale", ("--no-fixed-scale",)),
     Trick("statistics", "young running statistics", ("--bn-momentum", "0.9")),
-    Trick("groups", "fast shifts", ("--groups", "none")),
+    Trick("groups", "rates by group", ("--groups", "none")),
     Trick("average", "Lookahead", ("--average", "none")),
     Trick("augment", "flips and shifts", ("--no-augment",)),
     Trick("alternating", "alternating flips", ("--flip", "random")),
 )
+# Muon's rate is none for steps along the gradient: this is how these do with numbers of their own.
+_RIVAL = Trick(
+    "rival",
+    "Nesterov, numbers of its own",
+    (
+        *("--update-rule", "nesterov_momentum", "--momentum", "0.85", "--learning-rate", "0.75"),
+        *("--schedule", "one-cycle", "--warmup", "0.23", "--first-factor", "0.2"),
+        *("--final-factor", "0.07", "--weight-decay", "0.0089"),
+        *("--groups", "beta*:rate=64:weight_decay=0.00014"),
+    ),
+)
+
+
+def tricks() -> tuple[Trick, ...]:
+    """Return the tricks that the recipe has: those whose option changes something."""
+    return tuple(trick for trick in _KNOWN if _is_had(trick))
+
+
+@functools.cache
+def _is_had(trick: Trick) -> bool:
+    """Tell whether the recipe has a trick."""
+    if trick.edit is not None:
+        return re.search(trick.edit[0], _architecture()) is not None
+    whole, without = (vars(options_of(["--recipe", RECIPE, *words])) for words in ((), trick.words))
+    rules = {"muon": "muon", "nesterov": "nesterov_momentum"}  # each is out of its own kind alone
+    if trick.name in rules:
+        return bool(whole["update_rule"] == rules[trick.name])
+    return any(whole[name] != without[name] for name in whole if name != "given")
+
+
+def rivals() -> tuple[Trick, ...]:
+    """Return what stands beside the tricks, to be compared with the whole recipe."""
+    return (_RIVAL,) if any(trick.name == "muon" for trick in tricks()) else ()
 
 
 class Run(NamedTuple):
@@ -117,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def runs(kind: str, seeds: Sequence[int]) -> Iterator[Run]:
     """Yield the runs, all those of a seed before those of the next one."""
-    names = [trick.name for trick in TRICKS]
-    out = [(), *((name,) for name in names)]
+    names = [trick.name for trick in tricks()]
+    out = [(), *((name,) for name in names), *((trick.name,) for trick in rivals())]
     ladder = [tuple(names[count:]) for count in range(len(names) + 1)]
     for chosen in [{"out": [out], "in": [ladder], "both": [out, ladder]}[kind]]:
         for part in chosen:
@@ -129,7 +163,7 @@ def runs(kind: str, seeds: Sequence[int]) -> Iterator[Run]:
 def words_of(run: Run, more: Sequence[str] = ()) -> list[str]:
     """Return the words behind ``python -m cs231n``; each trick that is out is one option."""
     words, architecture = [], _architecture()
-    for trick in TRICKS:
+    for trick in (*_KNOWN, *rivals()):
         if trick.name in run.without:
             words += trick.words
             if trick.edit is not None:
@@ -235,9 +269,10 @@ def losses(rows: Sequence[dict[str, str]]) -> dict[str, Spread]:
     """Return what each trick is worth: what is lost without it, by runs of the same seed."""
     by_run = {(row["without"], row["seed"]): row["test_accuracy"] for row in newest(rows)}
     found: dict[str, list[float]] = {}
+    one = {trick.name for trick in (*tricks(), *rivals())}
     for (without, seed), accuracy in by_run.items():
         whole = by_run.get(("", seed))
-        if without in {trick.name for trick in TRICKS} and accuracy and whole:
+        if without in one and accuracy and whole:
             found.setdefault(without, []).append(float(whole) - float(accuracy))
     return {name: Spread.of(values) for name, values in found.items()}
 
@@ -251,12 +286,13 @@ def table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
     yield f"{'and with changed copies':<28} {_told(augmented, diverged, '')}"
     yield ""
     yield f"{'trick':<28} {'lost without it, points':<32} with it and those above"
-    names = [trick.name for trick in TRICKS]
+    names = [trick.name for trick in tricks()]
     yield f"{'none of them':<28} {'':<32} {_told(found, diverged, ' '.join(names))}"
-    for place, trick in enumerate(TRICKS, start=1):
-        without = _lost(lost, diverged, trick.name)
+    for place, trick in enumerate(tricks(), start=1):
         ladder = _told(found, diverged, " ".join(names[place:]))
-        yield f"{trick.title:<28} {without:<32} {ladder}"
+        yield f"{trick.title:<28} {_lost(lost, diverged, trick.name):<32} {ladder}"
+    for trick in rivals():
+        yield f"{trick.title:<28} {_lost(lost, diverged, trick.name)}"
 
 
 def _told(found: dict[str, Spread], diverged: Any, without: str) -> str:
@@ -275,13 +311,13 @@ def _lost(lost: dict[str, Spread], diverged: Any, name: str) -> str:
 
 def worth(rows: Sequence[dict[str, str]], name: str) -> str:
     """Return in a line how a trick is taken out, and what is lost without it."""
-    trick = next(trick for trick in TRICKS if trick.name == name)
+    trick = next(trick for trick in _KNOWN if trick.name == name)
+    if trick not in tricks():
+        return f"{trick.title}: the recipe {RECIPE} does without it"
     words = words_of(Run((name,), 0))[3:-2]
     lost = losses(rows) if rows else {}
     diverged = {row["without"] for row in newest(rows) if not row["test_accuracy"]} if rows else ()
-    text = (
-        f"{_lost(lost, diverged, name)} points lost" if name in lost else _told({}, diverged, name)
-    )
+    text = f"{_lost(lost, diverged, name)}{' points lost' if name in lost else ''}"
     return f"{trick.title}: taken out by {shlex.join(words)}: {text}"
 
 
@@ -289,7 +325,7 @@ def draw(rows: Sequence[dict[str, str]]) -> Figure:
     """Draw what is lost without each trick, and the ladder, as far as they were measured."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    names = [trick.name for trick in TRICKS]
+    names = [trick.name for trick in tricks()]
     lost, found = (losses(rows), cells(rows)) if rows else ({}, {})
     ladder = {name: found.get(" ".join(names[i + 1 :])) for i, name in enumerate(names)}
     for axes, some, title in (
@@ -310,7 +346,7 @@ def draw(rows: Sequence[dict[str, str]]) -> Figure:
         axes.set_title(title)
         axes.grid(axis="x", color="0.9")
     left.axvline(0, color="0.6", linewidth=1)
-    left.set_yticks(range(len(names)), [trick.title for trick in TRICKS])
+    left.set_yticks(range(len(names)), [trick.title for trick in tricks()])
     left.invert_yaxis()
     return figure
 

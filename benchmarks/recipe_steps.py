@@ -156,24 +156,31 @@ class TorchTraining:
         self.net = to_torch(solver.model).train().to(memory_format=layout)
         self.named = _parameters(solver.model, self.net)
         self._called = torch.compile(self.net) if way == "torch compile" else self.net
-        self._optimizer = self._make_optimizer(solver)
+        self._optimizers = self._make_optimizers(solver)
         self._learning = [one for one in self.named.values() if one.requires_grad]
         self._average = [one.detach().clone() for one in self._learning]
         self._averages, self._steps = solver.average is not None, 0
 
-    def _make_optimizer(self, solver: Solver) -> Any:
-        """Return the optimizer, a group for each rate and decay."""
-        groups: dict[tuple[float, float], list[Any]] = {}
+    def _make_optimizers(self, solver: Solver) -> list[Any]:
+        """Return the optimizers, with a group for each rate and decay: Muon is for matrices."""
         decays, l2 = solver._decays(), solver.model.l2_strengths()
+        groups: dict[bool, dict[tuple[float, float], list[Any]]] = {True: {}, False: {}}
         for name, tensor in self.named.items():
             if tensor.requires_grad:
+                by_muon = solver.update_rule == "muon" and tensor.ndim > 1
                 rate = solver.optim_config["learning_rate"] * solver._groups[name].rate
                 decay = decays.get(name, 0.0) + l2.get(name, 0.0)
-                groups.setdefault((rate, decay), []).append(tensor)
+                groups[by_muon].setdefault((rate, decay), []).append(tensor)
+        momentum = solver.optim_config.get("momentum", 0.9)
+        found: list[Any] = [Muon(self._torch, groups[True], momentum)] if groups[True] else []
+        return [*found, self._sgd(groups[False], momentum)]
+
+    def _sgd(self, groups: dict[tuple[float, float], list[Any]], momentum: float) -> Any:
+        """Return PyTorch's optimizer with Nesterov's momentum."""
         return self._torch.optim.SGD(
             [{"params": some, "lr": r, "weight_decay": d} for (r, d), some in groups.items()],
             lr=0.1,
-            momentum=solver.optim_config.get("momentum", 0.9),
+            momentum=momentum,
             nesterov=True,
             fused=True,
         )
@@ -188,15 +195,65 @@ class TorchTraining:
     def step(self) -> None:
         """Step once, on a batch that is drawn anew."""
         loss = self.loss(self._torch.randperm(len(self._images))[: self._size])
-        self._optimizer.zero_grad(set_to_none=True)
+        for tensor in self._learning:
+            tensor.grad = None
         loss.backward()
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         loss.item()
         self._steps += 1
         if self._averages and self._steps % 5 == 0:
             with self._torch.no_grad():
                 self._torch._foreach_lerp_(self._average, self._learning, 0.5)
                 self._torch._foreach_copy_(self._learning, self._average)
+
+
+class Muon:
+    """`cs231n.optim.muon` for PyTorch's filters and matrices.
+
+    Parameters
+    ----------
+    torch : module
+    groups : dict of (float, float) to list of Tensor
+        Parameters by rate and weight decay.
+    momentum : float
+    """
+
+    def __init__(
+        self, torch: Any, groups: dict[tuple[float, float], list[Any]], momentum: float
+    ) -> None:
+        self._torch, self._momentum = torch, momentum
+        self._groups = [
+            (rate, decay, some, [torch.zeros_like(one) for one in some])
+            for (rate, decay), some in groups.items()
+        ]
+
+    def step(self) -> None:
+        """Step all parameters."""
+        with self._torch.no_grad():
+            for rate, decay, some, velocities in self._groups:
+                grads = [one.grad for one in some]
+                self._torch._foreach_mul_(velocities, self._momentum)
+                self._torch._foreach_add_(velocities, grads)
+                steps = self._torch._foreach_add(grads, velocities, alpha=self._momentum)
+                self._torch._foreach_mul_(some, 1 - rate * decay)
+                for one, step in zip(some, steps):
+                    # In the layout that is ours, too, and with an affine layer's rows as ours.
+                    matrix = step.T if step.ndim == 2 else step.reshape(len(step), -1)
+                    length = max(1.0, len(matrix) / matrix.shape[1]) ** 0.5
+                    turned = orthogonalised(matrix)
+                    update = turned.T if step.ndim == 2 else turned.reshape(step.shape)
+                    one.add_(update, alpha=-rate * length)
+
+
+def orthogonalised(matrix: Any) -> Any:
+    """Return a matrix with its singular values near 1, as `cs231n.optim.orthogonalised` does."""
+    X = matrix.T if len(matrix) > matrix.shape[1] else matrix
+    X = X / (X.norm() + 1e-7)
+    for _ in range(5):
+        A = X @ X.T
+        X = 3.4445 * X + (-4.7750 * A + 2.0315 * A @ A) @ X
+    return X.T if len(matrix) > matrix.shape[1] else X
 
 
 def _parameters(model: Network, net: Any) -> dict[str, Any]:

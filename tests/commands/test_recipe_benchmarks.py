@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cs231n import optim
 from cs231n.__main__ import main
+from cs231n.commands.recipes import files
 from cs231n.commands.train import build
 from cs231n.commands.train.options import refuse_unsuited
 from cs231n.data_utils import get_builtin_data
@@ -23,9 +25,28 @@ def loaded(monkeypatch, name):
     return importlib.import_module(name)
 
 
-@pytest.fixture
-def ablation(monkeypatch):
-    yield loaded(monkeypatch, "ablation")
+def by_sgd(name):
+    """Return the words of a recipe as it might be: with Nesterov's momentum and averages."""
+    words = [word for word in files.words(name) if not word.startswith("b1:")]
+    by = ["--update-rule", "nesterov_momentum", "--momentum", "0.85", "--average", "lookahead"]
+    return [*words, *by, "--groups", "beta*:rate=64"]
+
+
+def by_muon(name):
+    """Return the words of a recipe as it might be: with Muon, and without averages."""
+    return [*by_sgd(name), "--update-rule", "muon", "--average", "none", "--learning-rate", "0.2"]
+
+
+RECIPES = {"sgd": by_sgd, "muon": by_muon}
+
+
+@pytest.fixture(params=RECIPES.values(), ids=RECIPES)
+def ablation(request, monkeypatch):
+    """Return the script, for a recipe of each kind."""
+    script = loaded(monkeypatch, "ablation")
+    words = {name: request.param(name) for name in files.names()}
+    monkeypatch.setattr(files, "words", words.get)
+    yield script
     sys.modules.pop("ablation", None)
 
 
@@ -42,7 +63,7 @@ def data():
 
 def test_each_trick_is_taken_out_by_one_option_of_train(ablation):
     whole = ablation.options_of(ablation.words_of(ablation.Run(("none",), 0))[1:])
-    for trick in ablation.TRICKS:
+    for trick in ablation.tricks():
         words = ablation.words_of(ablation.Run((trick.name,), 0))
         assert len([word for word in words if word.startswith("--")]) == 3  # recipe and seed, too
         found = ablation.options_of(words[1:])
@@ -86,13 +107,14 @@ def test_an_ablation_that_was_killed_goes_on_where_it_was(ablation, trained, tmp
     path = tmp_path / "ablation.csv"
     words = ["--results", str(path), "--kind", "out", "--seeds"]
     assert ablation.main([*words, "0"]) == 0
-    assert len(trained) == len(ablation.TRICKS) + 1
+    count = len(ablation.tricks()) + len(ablation.rivals()) + 1
+    assert len(trained) == count
     with open(path, "a", encoding="utf-8") as file:
         file.write("every-sample,1,0.")  # a line that was cut off
     assert ablation.main([*words, "0", "1"]) == 0
-    assert len(trained) == 2 * (len(ablation.TRICKS) + 1)
+    assert len(trained) == 2 * count
     assert ablation.main([*words, "0", "1"]) == 0
-    assert len(trained) == 2 * (len(ablation.TRICKS) + 1)
+    assert len(trained) == 2 * count
     told = capsys.readouterr().out
     assert "python -m cs231n train --recipe quick --init he --seed 1" in told
     assert "none: diverged" in told
@@ -118,7 +140,7 @@ def test_lines_of_older_settings_are_measured_again_and_not_told(
     words = ["--results", str(tmp_path / "a.csv"), "--kind", "out", "--seeds", "0"]
     assert ablation.main(words) == 0
     assert ablation.main([*words, "--", "--num-training", "100"]) == 0
-    count = len(ablation.TRICKS) + 1
+    count = len(ablation.tricks()) + len(ablation.rivals()) + 1
     assert [options.num_training for options in trained] == [None] * count + [100] * count
     rows = ablation.read(tmp_path / "a.csv")
     assert all("--num-training 100" in row["command"] for row in ablation.newest(rows))
@@ -127,7 +149,7 @@ def test_lines_of_older_settings_are_measured_again_and_not_told(
 
 def test_a_table_of_nothing_invents_nothing(ablation, tmp_path):
     lines = list(ablation.table(ablation.read(tmp_path / "none.csv")))
-    assert len(lines) == len(ablation.TRICKS) + 5
+    assert len(lines) == len(ablation.tricks()) + len(ablation.rivals()) + 5
     assert "%" not in "".join(lines)
     assert ablation.draw([]).axes
 
@@ -242,7 +264,8 @@ def steps(monkeypatch):
 @pytest.mark.skipif(load_torch() is None, reason="needs PyTorch")
 def test_pytorch_s_twin_of_a_recipe_has_our_loss_and_gradients(steps, monkeypatch):
     of_recipe = steps.options_of
-    small = ["--architecture", "whiten2-conv4p-conv4-gmax-fc10/9"]
+    small = [*by_sgd("quick"), "--no-augment", "--no-draw-ahead", "--batch-size", "8"]
+    small += ["--architecture", "whiten2-conv4p-conv4-gmax-fc10/9"]
     monkeypatch.setattr(steps, "options_of", lambda words: of_recipe([*words, *small]))
     steps.check("quick")
     twin = steps.TorchTraining(steps.solver_of("quick", 8), "torch nhwc")
@@ -251,7 +274,7 @@ def test_pytorch_s_twin_of_a_recipe_has_our_loss_and_gradients(steps, monkeypatc
     moved = {name for name, tensor in twin.named.items() if not tensor.equal(before[name])}
     assert {"W2", "beta2", "W3", "beta3"} <= moved
     assert moved.isdisjoint({"W1", "gamma2", "gamma3"})
-    rates = {group["lr"] for group in twin._optimizer.param_groups}
+    rates = {group["lr"] for group in twin._optimizers[0].param_groups}
     assert max(rates) == pytest.approx(64 * min(rates))
     smoothing = steps.TorchTraining.loss
     monkeypatch.setattr(
@@ -295,3 +318,35 @@ def test_an_unknown_recipe_is_named(steps, capsys):
     with pytest.raises(SystemExit):
         steps.main(["slow"])
     assert "there is no recipe slow; expected some of" in capsys.readouterr().err
+
+
+def test_a_recipe_has_its_own_tricks(ablation):
+    names = {trick.name for trick in ablation.tricks()}
+    is_muon = "muon" in names
+    assert names >= {"whitening", "dirac", "gelu", "groups", "augment", "scores", "schedule"}
+    assert ("nesterov" in names, "average" in names) == (not is_muon, not is_muon)
+    assert ("does without it" in ablation.worth([], "nesterov")) == is_muon
+    assert len(ablation.rivals()) == is_muon
+    runs = list(ablation.runs("in", [0]))
+    rules = [ablation.options_of(ablation.words_of(run)[1:]).update_rule for run in runs]
+    by = ["nesterov_momentum", "muon"] if is_muon else ["sgd_momentum", "nesterov_momentum"]
+    assert rules == sorted(rules, key=by.index)
+    assert {*rules} == {*by}
+    assert (runs[0].without, runs[-1].without) == (tuple(t.name for t in ablation.tricks()), ())
+
+
+@pytest.mark.skipif(load_torch() is None, reason="needs PyTorch")
+@pytest.mark.parametrize("shape", [(6, 2, 3, 3), (24, 2, 3, 3), (5, 8), (8, 5)])
+def test_muon_steps_there_as_here(shape, steps, rng):
+    torch = load_torch()
+    w, grads, config = rng.standard_normal(shape), rng.standard_normal((3, *shape)), {}
+    # An affine layer's matrix lies the other way round in PyTorch.
+    turn = np.transpose if len(shape) == 2 else np.array
+    tensor = torch.from_numpy(turn(w).copy())
+    muon = steps.Muon(torch, {(0.1, 0.5): [tensor]}, 0.6)
+    for grad in grads:
+        tensor.grad = torch.from_numpy(turn(grad).copy())
+        muon.step()
+        config = {**config, "learning_rate": 0.1, "momentum": 0.6}
+        w, config = optim.muon(w * (1 - 0.1 * 0.5), grad, config)
+    np.testing.assert_allclose(turn(tensor.numpy()), w, rtol=1e-9, atol=1e-12)

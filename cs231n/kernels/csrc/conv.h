@@ -178,7 +178,7 @@ static ptrdiff_t conv_dw_bytes(const window_shape *s, int threads)
     ptrdiff_t bytes = dw_memory(&direct, NULL, threads);
 #if VBYTES
     if (winograd_dw_suits(s)) {
-        winograd_dw shorter = make_winograd_dw(&direct);
+        winograd_dw shorter = make_winograd_dw(&direct, threads);
         ptrdiff_t more = winograd_dw_memory(&shorter, NULL, threads);
         return MAX(bytes, more);
     }
@@ -196,7 +196,7 @@ static void conv_dw(const window_shape *s, const void *x, const void *dout, void
     direct.db = db;
 #if VBYTES
     if (winograd_dw_suits(s)) {
-        winograd_dw shorter = make_winograd_dw(&direct);
+        winograd_dw shorter = make_winograd_dw(&direct, threads);
         if (winograd_dw_run(&shorter, ws, threads))
             return;
     }

@@ -183,10 +183,10 @@ static void pack_dout(const dw_plan *p, T *dst, const T *src, ptrdiff_t pixels,
 static void add_db(T *db, const T *d, ptrdiff_t pixels, ptrdiff_t vectors)
 {
     for (ptrdiff_t v = 0; v < vectors; v++) {
-        vec sum = load(db + v * LANES);
+        vec sum = splat((T)0); /* of these pixels, so that no error grows with all pixels */
         for (ptrdiff_t i = 0; i < pixels; i++)
             sum += load(d + (i * vectors + v) * LANES);
-        store(db + v * LANES, sum);
+        store(db + v * LANES, load(db + v * LANES) + sum);
     }
 }
 

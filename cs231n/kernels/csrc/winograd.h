@@ -97,18 +97,16 @@ static void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride)
     }
 }
 
-/* The same for all tiles and channels of a piece: v becomes [36][channels/LANES][tile][LANES]. */
+/* The same for all tiles of image i of a piece and LANES channels from c on.  v is, for the whole
+ * piece, [36][C/LANES][tile][LANES]. */
 static void winograd_patches(const lane_map *in, const winograd_grid *g, winograd_piece at,
-                             ptrdiff_t C, const T *src, T *x, T *v, ptrdiff_t stride)
+                             ptrdiff_t i, ptrdiff_t c, T *x, T *v, ptrdiff_t stride)
 {
-    for (ptrdiff_t i = 0; i < at.images; i++)
-        for (ptrdiff_t c = 0; c < C; c += LANES) {
-            T *dst = v + c / LANES * g->block + i * g->tiles * LANES;
-            pack_lanes(in, at, src + ((at.n + i) * C + c) * in->H * in->W, C - c, x);
-            for (ptrdiff_t ty = 0; ty < at.rows; ty++)
-                for (ptrdiff_t tx = 0; tx < g->TW; tx++, dst += LANES)
-                    winograd_source(x + lane_map_tile(in, ty, tx), in->width * LANES, dst, stride);
-        }
+    v += c / LANES * g->block + i * g->tiles * LANES;
+    pack_lanes(in, at, i, c, x);
+    for (ptrdiff_t ty = 0; ty < at.rows; ty++)
+        for (ptrdiff_t tx = 0; tx < g->TW; tx++, v += LANES)
+            winograd_source(x + lane_map_tile(in, ty, tx), in->width * LANES, v, stride);
 }
 
 /* G w G^T of up to LANES filters and one channel. */
@@ -289,7 +287,9 @@ static void winograd_task(const void *arg, ptrdiff_t index, int thread)
     const winograd_piece at = winograd_piece_at(g, index * g->group, c->N * g->bands);
     T *v = p->v + thread * POSITIONS * p->nv, *m = p->m + thread * POSITIONS * p->nm;
     T *x = p->x + thread * lane_map_size(&p->in), *y = p->y + thread * lane_map_size(&p->out);
-    winograd_patches(&p->in, g, at, c->in.C, c->src, x, v, p->nv);
+    for (ptrdiff_t i = 0; i < at.images; i++)
+        for (ptrdiff_t ch = 0; ch < c->in.C; ch += LANES)
+            winograd_patches(&p->in, g, at, i, ch, x, v, p->nv);
     for (int t = 0; t < POSITIONS; t++)
         winograd_product(p, at.images * at.rows * g->TW, v + t * p->nv, p->u + t * p->nu,
                          m + t * p->nm);
@@ -300,16 +300,15 @@ static void winograd_task(const void *arg, ptrdiff_t index, int thread)
     p->wild[thread] |= any_nan(bad);
 }
 
-/* Whether filtering is the faster way from C channels to K for N maps of OH x OW outputs, if patches
- * are transformed `passes` times.  Costs are in vector operations, the factors fitted to what
- * benchmarks/paths.py measured with AVX2; it shows as well where the rule is wrong. */
-static int winograd_pays(ptrdiff_t N, ptrdiff_t C, ptrdiff_t K, ptrdiff_t OH, ptrdiff_t OW,
-                         ptrdiff_t passes)
+/* Whether filtering is the faster way from C channels to K for N maps of OH x OW outputs.  Costs are
+ * in vector operations, the factors fitted to what benchmarks/paths.py measured with AVX2; it shows
+ * as well where the rule is wrong. */
+static int winograd_pays(ptrdiff_t N, ptrdiff_t C, ptrdiff_t K, ptrdiff_t OH, ptrdiff_t OW)
 {
     const double weights = (double)(C * K), tiles = (double)(N * ceil_div(OH, 4) * ceil_div(OW, 4));
     const double direct = 9 * weights * (double)(N * ceil_div(OH * OW, LANES));
     const double rows = (double)(N * C * OH); /* which the direct sum copies */
-    const double transforms = (double)(passes * ceil_div(C, LANES) + ceil_div(K, LANES));
+    const double transforms = (double)(ceil_div(C, LANES) + ceil_div(K, LANES));
     const double filtered = 40 * weights * tiles / LANES + 300 * transforms * tiles;
     return filtered + 100 * weights < direct + 30 * rows;
 }
@@ -321,7 +320,7 @@ static int winograd_suits(const corr *c)
     if (c->path == WINOGRAD)
         return 1;
     /* Where windows hold nothing but padding, their outputs are the bias and not nearly the bias. */
-    return c->in.r0 > -3 && winograd_pays(c->N, c->in.C, c->K, c->OH, c->OW, 1);
+    return c->in.r0 > -3 && winograd_pays(c->N, c->in.C, c->K, c->OH, c->OW);
 }
 
 /* Tiles of a piece: v and m are to stay near the second-level cache, while enough tiles share what
@@ -336,7 +335,8 @@ static void plan_winograd(winograd_plan *p, const corr *c)
     const layout *in = &c->in;
     p->c = c;
     p->grid = make_winograd_grid(c->N, c->OH, c->OW, WINOGRAD_TASKS, piece_tiles(c->K + in->C));
-    p->in = (lane_map){.H = in->H, .W = in->W, .r0 = in->r0, .c0 = in->c0, .side = 6};
+    p->in = (lane_map){.src = c->src, .C = in->C, .H = in->H, .W = in->W,
+                       .r0 = in->r0, .c0 = in->c0, .side = 6};
     p->out = (lane_map){.H = c->OH, .W = c->OW, .side = 4};
     set_lane_map(&p->in, &p->grid);
     set_lane_map(&p->out, &p->grid);

@@ -6,60 +6,65 @@
  *
  * with a 4x4 tile of dout and a 6x6 patch d of x: 36 multiplications where the direct sum needs 144.
  * For each of the 36 positions the sum is one of dw.h's, over tiles in place of pixels and with
- * channels in place of (channel, i) rows, and its register tile runs it.  A task transforms its
- * patches once for up to WINOGRAD_BLOCKS blocks of filters.
+ * channels in place of (channel, i) rows, and its register tile runs it.  A task is a chunk of
+ * images and a part of the filters; it transforms all channels of its chunk.
  */
 
 typedef struct {
-    dw_plan dw;             /* sums: [chunk][block][36 C + 1][DW_WIDTH] */
+    dw_plan dw;       /* sums: [chunk][block][36 rows + 1][DW_WIDTH], of which the last is db */
+    ptrdiff_t rows;   /* the channels, and one more where they are even, see odd_lines */
+    ptrdiff_t parts;  /* of the blocks of filters */
     winograd_grid grid;
-    lane_map in, out;       /* x and dout */
-    ptrdiff_t parts;        /* of the blocks of filters */
-    ptrdiff_t nv, ns;       /* elements of v and s per position */
-    T *v, *s;               /* per thread; s: [36][block][tile][filter of the block] */
-    T *x, *d;               /* per thread: copies of a piece of x and of dout */
-    int *wild;              /* per block: whether a result was not finite */
+    lane_map in, out; /* x and dout */
+    ptrdiff_t nv, ns; /* elements of v and s per position */
+    T *v, *s;         /* per thread: [36][C/LANES][tile][LANES], [36][block][tile][filter] */
+    T *x, *d;         /* per thread: copies of a piece of x and of dout */
+    int *wild;        /* per block: whether a result was not finite */
 } winograd_dw;
 
-#define WINOGRAD_BLOCKS 4
 #define WINOGRAD_DEPTH 64  /* tiles of a piece */
 #define WINOGRAD_CHUNK 256 /* tiles of a chunk at least: each has sums of its own */
 
-/* Chunks of images or bands: with the parts of the filters about WINOGRAD_TASKS tasks. */
+/* Parts of some 64 filters: the sums of more would not stay in the caches. */
+static ptrdiff_t wide_parts(const window_shape *s)
+{
+    return ceil_div(s->F, MAX(64, DW_WIDTH));
+}
+
+/* Eight chunks, or fewer where the sums of one are large.  Results depend on them, so that they may
+ * not depend on the number of threads. */
 static ptrdiff_t winograd_chunks(const window_shape *s)
 {
     const ptrdiff_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
-    const ptrdiff_t most = ceil_div(WINOGRAD_TASKS, ceil_div(s->F, WINOGRAD_BLOCKS * DW_WIDTH));
+    const ptrdiff_t most = ceil_div(WINOGRAD_TASKS, wide_parts(s));
     return MAX(MIN(tiles / WINOGRAD_CHUNK, most), 1);
-}
-
-static ptrdiff_t winograd_parts(const window_shape *s)
-{
-    return MIN(ceil_div(s->F, DW_WIDTH), ceil_div(WINOGRAD_TASKS, winograd_chunks(s)));
 }
 
 static int winograd_dw_suits(const window_shape *s)
 {
     if (s->HH != 3 || s->WW != 3 || s->stride != 1 || s->path == DIRECT)
         return 0;
-    return s->path == WINOGRAD || winograd_pays(s->N, s->C, s->F, s->OH, s->OW, winograd_parts(s));
+    return s->path == WINOGRAD || winograd_pays(s->N, s->C, s->F, s->OH, s->OW);
 }
 
 /* The plan for the same arrays as those of the direct sum. */
-static winograd_dw make_winograd_dw(const dw_plan *direct)
+static winograd_dw make_winograd_dw(const dw_plan *direct, int threads)
 {
     winograd_dw p = {.dw = *direct};
     const window_shape *s = direct->s;
-    p.parts = winograd_parts(s);
-    p.grid = make_winograd_grid(s->N, s->OH, s->OW, winograd_chunks(s), WINOGRAD_DEPTH);
-    p.in = (lane_map){.H = s->H, .W = s->W, .r0 = -s->pad, .c0 = -s->pad, .side = 6};
-    p.out = (lane_map){.H = s->OH, .W = s->OW, .side = 4};
+    const ptrdiff_t chunks = winograd_chunks(s);
+    p.grid = make_winograd_grid(s->N, s->OH, s->OW, chunks, WINOGRAD_DEPTH);
+    p.in = (lane_map){.src = direct->x, .C = s->C, .H = s->H, .W = s->W,
+                      .r0 = -s->pad, .c0 = -s->pad, .side = 6};
+    p.out = (lane_map){.src = direct->dout, .C = s->F, .H = s->OH, .W = s->OW, .side = 4};
     set_lane_map(&p.in, &p.grid);
     set_lane_map(&p.out, &p.grid);
+    p.rows = s->C | 1;
+    p.dw.taps = POSITIONS * p.rows;
+    p.dw.chunks = MIN(chunks, s->N * p.grid.bands);
+    p.parts = MAX(wide_parts(s), MIN(p.dw.blocks, ceil_div(2 * threads, p.dw.chunks)));
     p.nv = odd_lines(ceil_div(s->C, LANES) * p.grid.block);
     p.ns = odd_lines(ceil_div(p.dw.blocks, p.parts) * DW_WIDTH * p.grid.all);
-    p.dw.taps = POSITIONS * s->C;
-    p.dw.chunks = MIN(winograd_chunks(s), s->N * p.grid.bands);
     return p;
 }
 
@@ -125,20 +130,18 @@ static void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride)
 
 /* The tiles of image i of a piece of one block of filters, as [36][tile][filter]; db gets the sum of
  * their pixels. */
-static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t i, ptrdiff_t block, T *s,
-                          T *d, T *db)
+static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t i, ptrdiff_t block,
+                          T *s, T *d, T *db)
 {
-    const window_shape *shape = p->dw.s;
-    const ptrdiff_t NF = MIN(NF_MAX, p->dw.vectors - block * NF_MAX), width = NF * LANES;
+    const lane_map *out = &p->out;
+    const ptrdiff_t width = MIN(NF_MAX, p->dw.vectors - block * NF_MAX) * LANES;
     for (ptrdiff_t v = 0; v < width; v += LANES) {
-        const ptrdiff_t f = block * DW_WIDTH + v, plane = shape->OH * shape->OW;
         T *dst = s + i * p->grid.tiles * width + v;
-        pack_lanes(&p->out, at, p->dw.dout + ((at.n + i) * shape->F + f) * plane, shape->F - f, d);
-        add_db(db + v, d, 4 * at.rows * p->out.width, 1);
+        pack_lanes(out, at, i, block * DW_WIDTH + v, d);
+        add_db(db + v, d, 4 * at.rows * out->width, 1);
         for (ptrdiff_t ty = 0; ty < at.rows; ty++)
             for (ptrdiff_t tx = 0; tx < p->grid.TW; tx++, dst += width)
-                winograd_spread(d + lane_map_tile(&p->out, ty, tx), p->out.width * LANES, dst,
-                                p->ns);
+                winograd_spread(d + lane_map_tile(out, ty, tx), out->width * LANES, dst, p->ns);
     }
 }
 
@@ -162,20 +165,23 @@ static void winograd_dw_product(const winograd_dw *p, ptrdiff_t tiles, const T *
 static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t begin, ptrdiff_t end,
                             T *sums, int thread)
 {
-    const ptrdiff_t size = dw_sum_size(&p->dw), C = p->dw.s->C, width = DW_WIDTH * p->grid.all;
+    const ptrdiff_t size = dw_sum_size(&p->dw), width = DW_WIDTH * p->grid.all;
     const ptrdiff_t tiles = at.images * at.rows * p->grid.TW;
-    const T *v = p->v + thread * POSITIONS * p->nv;
-    T *s = p->s + thread * POSITIONS * p->ns, *d = p->d + thread * lane_map_size(&p->out);
-    for (ptrdiff_t i = 0; i < at.images; i++)
+    T *v = p->v + thread * POSITIONS * p->nv, *s = p->s + thread * POSITIONS * p->ns;
+    T *x = p->x + thread * lane_map_size(&p->in), *d = p->d + thread * lane_map_size(&p->out);
+    T *scratch = p->dw.scratch + thread * DW_WIDTH;
+    for (ptrdiff_t i = 0; i < at.images; i++) {
+        for (ptrdiff_t c = 0; c < p->dw.s->C; c += LANES)
+            winograd_patches(&p->in, &p->grid, at, i, c, x, v, p->nv);
         for (ptrdiff_t b = begin; b < end; b++)
             winograd_dout(p, at, i, b, s + (b - begin) * width, d,
                           sums + b * size + p->dw.taps * DW_WIDTH);
+    }
     for (int t = 0; t < POSITIONS; t++)
         for (ptrdiff_t b = begin; b < end; b++)
             winograd_dw_product(p, tiles, v + t * p->nv, s + t * p->ns + (b - begin) * width,
                                 MIN(NF_MAX, p->dw.vectors - b * NF_MAX),
-                                sums + b * size + t * C * DW_WIDTH,
-                                p->dw.scratch + thread * DW_WIDTH);
+                                sums + b * size + t * p->rows * DW_WIDTH, scratch);
 }
 
 static void winograd_dw_task(const void *arg, ptrdiff_t index, int thread)
@@ -185,28 +191,31 @@ static void winograd_dw_task(const void *arg, ptrdiff_t index, int thread)
     const ptrdiff_t chunk = index / p->parts, part = index % p->parts;
     const ptrdiff_t begin = part_start(dw->blocks, p->parts, part);
     const ptrdiff_t end = part_start(dw->blocks, p->parts, part + 1);
-    const ptrdiff_t units = dw->s->N * p->grid.bands;
+    const ptrdiff_t units = dw->s->N * p->grid.bands, size = dw_sum_size(dw);
     const ptrdiff_t last = part_start(units, dw->chunks, chunk + 1);
-    const ptrdiff_t size = dw_sum_size(dw);
-    T *v = p->v + thread * POSITIONS * p->nv, *x = p->x + thread * lane_map_size(&p->in);
     T *sums = dw->sums + chunk * dw->blocks * size;
     memset(sums + begin * size, 0, (size_t)((end - begin) * size) * sizeof(T));
-    for (ptrdiff_t i = part_start(units, dw->chunks, chunk); i < last; i += p->grid.group) {
-        const winograd_piece at = winograd_piece_at(&p->grid, i, last);
-        winograd_patches(&p->in, &p->grid, at, dw->s->C, dw->x, x, v, p->nv);
-        winograd_dw_add(p, at, begin, end, sums, thread);
-    }
+    for (ptrdiff_t i = part_start(units, dw->chunks, chunk); i < last; i += p->grid.group)
+        winograd_dw_add(p, winograd_piece_at(&p->grid, i, last), begin, end, sums, thread);
 }
 
-/* G^T m G of LANES filters, whose 36 sums are DW_WIDTH apart: 9 vectors.  Returns zeros, or NaN
- * where one is not finite. */
-static vec winograd_weights(const T *m, T dw[9 * LANES])
+static vec sum_of_chunks(const winograd_dw *p, const T *m)
+{
+    vec sum = load(m);
+    for (ptrdiff_t chunk = 1; chunk < p->dw.chunks; chunk++)
+        sum += load(m + chunk * p->dw.blocks * dw_sum_size(&p->dw));
+    return sum;
+}
+
+/* G^T m G of LANES filters, the sum of all chunks, as 9 vectors.  Returns zeros, or NaN where one is
+ * not finite. */
+static vec winograd_weights(const winograd_dw *p, const T *m, T dw[9 * LANES])
 {
     vec half[6][3], bad = {0};
     for (int i = 0; i < 6; i++) {
         vec row[6];
         for (int j = 0; j < 6; j++)
-            row[j] = load(m + (6 * i + j) * DW_WIDTH);
+            row[j] = sum_of_chunks(p, m + (6 * i + j) * p->rows * DW_WIDTH);
         gather_transform(row, half[i]);
     }
     for (int j = 0; j < 3; j++) {
@@ -222,32 +231,27 @@ static vec winograd_weights(const T *m, T dw[9 * LANES])
     return bad;
 }
 
-#define SUMMED 4 /* channels whose sums are read together, for they lie far apart */
-
 static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
 {
     (void)thread;
     const winograd_dw *p = arg;
     const window_shape *s = p->dw.s;
     const ptrdiff_t f0 = block * DW_WIDTH, filters = MIN(DW_WIDTH, s->F - f0);
-    T total[SUMMED][POSITIONS][DW_WIDTH], taps[9 * LANES];
+    const T *sums = p->dw.sums + block * dw_sum_size(&p->dw);
+    T taps[9 * LANES];
     vec bad = {0};
-    for (ptrdiff_t c = 0; c < s->C; c++) {
-        if (c % SUMMED == 0)
-            for (int t = 0; t < POSITIONS; t++)
-                for (ptrdiff_t i = 0; i < MIN(SUMMED, s->C - c); i++)
-                    dw_total(&p->dw, block, t * s->C + c + i, total[i][t]);
+    for (ptrdiff_t c = 0; c < s->C; c++)
         for (ptrdiff_t v = 0; v < filters; v += LANES) {
-            bad += winograd_weights(total[c % SUMMED][0] + v, taps);
+            bad += winograd_weights(p, sums + c * DW_WIDTH + v, taps);
             T *dw = p->dw.dw + ((f0 + v) * s->C + c) * 9;
             for (ptrdiff_t f = 0; f < MIN(LANES, filters - v); f++)
                 for (int t = 0; t < 9; t++)
                     dw[f * s->C * 9 + t] = taps[t * LANES + f];
         }
-    }
     p->wild[block] = any_nan(bad);
-    dw_total(&p->dw, block, p->dw.taps, total[0][0]);
-    memcpy(p->dw.db + f0, total[0][0], (size_t)filters * sizeof(T));
+    T db[DW_WIDTH];
+    dw_total(&p->dw, block, p->dw.taps, db);
+    memcpy(p->dw.db + f0, db, (size_t)filters * sizeof(T));
 }
 
 /* Returns 0 where a result is infinite or NaN: the direct sum must then tell which, as in

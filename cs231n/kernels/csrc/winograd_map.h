@@ -53,7 +53,8 @@ static winograd_piece winograd_piece_at(const winograd_grid *g, ptrdiff_t i, ptr
 
 /* A vector of channels of a piece of one map, with zeros around it: [rows][width][LANES]. */
 typedef struct {
-    ptrdiff_t H, W;         /* the whole map */
+    const T *src;           /* where it is from, [N][C][H][W] */
+    ptrdiff_t C, H, W;
     ptrdiff_t r0, c0, side; /* where the patch of tile (0, 0) starts, which has side x side pixels */
     ptrdiff_t rows, width;
     int banded;             /* whether it holds different rows of a map in turn */
@@ -90,7 +91,8 @@ static ptrdiff_t lane_map_tile(const lane_map *m, ptrdiff_t y, ptrdiff_t x)
     return (4 * y * m->width + 4 * x + MAX(m->c0, 0)) * LANES;
 }
 
-/* Copy pixels of up to LANES channels to their places; absent channels become zeros. */
+/* Copy pixels of up to LANES channels to their places; absent channels become zeros.  The channels
+ * that follow are fetched meanwhile. */
 static void planes_to_lanes(const T *src, ptrdiff_t plane, ptrdiff_t pixels, ptrdiff_t channels,
                             T *dst, const ptrdiff_t *place)
 {
@@ -102,7 +104,7 @@ static void planes_to_lanes(const T *src, ptrdiff_t plane, ptrdiff_t pixels, ptr
         vec row[LANES];
         _Pragma("GCC unroll 16") for (int c = 0; c < LANES; c++)
             row[c] = c < channels ? load(src + c * plane + at) : splat((T)0);
-        for (int c = 0; c < LANES; c++) /* the next channels follow these in memory */
+        for (int c = 0; c < LANES; c++)
             FETCH(src + (c + LANES) * plane + at);
         transpose_rows(row);
         _Pragma("GCC unroll 16") for (int c = 0; c < LANES; c++)
@@ -129,19 +131,18 @@ static void lanes_to_planes(const T *src, const ptrdiff_t *place, T *dst, ptrdif
     }
 }
 
-/* Copy what the patches of a piece see of up to LANES channels, whose first map is at src. */
-static void pack_lanes(const lane_map *m, winograd_piece at, const T *src, ptrdiff_t channels,
-                       T *dst)
+/* Copy what the patches of a piece see of its image i and LANES channels from c on. */
+static void pack_lanes(const lane_map *m, winograd_piece at, ptrdiff_t i, ptrdiff_t c, T *dst)
 {
     const ptrdiff_t first = m->r0 + 4 * at.y, rows = 4 * (at.rows - 1) + m->side;
     const ptrdiff_t begin = MAX(first, 0), end = MIN(first + rows, m->H);
     const ptrdiff_t above = MIN(begin - first, rows), below = MAX(end - first, above);
+    const ptrdiff_t row = m->width * LANES, plane = m->H * m->W;
     if (m->banded) {
-        memset(dst, 0, (size_t)(above * m->width * LANES) * sizeof(T));
-        memset(dst + below * m->width * LANES, 0,
-               (size_t)((rows - below) * m->width * LANES) * sizeof(T));
+        memset(dst, 0, (size_t)(above * row) * sizeof(T));
+        memset(dst + below * row, 0, (size_t)((rows - below) * row) * sizeof(T));
     }
     if (begin < end)
-        planes_to_lanes(src + begin * m->W, m->H * m->W, (end - begin) * m->W, channels,
-                        dst + above * m->width * LANES, m->place);
+        planes_to_lanes(m->src + ((at.n + i) * m->C + c) * plane + begin * m->W, plane,
+                        (end - begin) * m->W, m->C - c, dst + above * row, m->place);
 }

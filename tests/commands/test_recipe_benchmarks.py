@@ -156,7 +156,9 @@ def test_a_table_of_nothing_invents_nothing(ablation, tmp_path):
 
 SMALL = (
     *("--data", "builtin", "--num-training", "60", "--num-test", "20", "--batch-size", "20"),
-    *("--architecture", "whiten2-conv4p-conv4-gmax-fc10/9", "--epochs", "2"),
+    # As many layers as the recipes have, whose groups name them.
+    *("--architecture", "whiten2-conv4p-conv4-conv4p-conv4-conv4p-conv4-pool3-fc10/9"),
+    *("--epochs", "2"),
 )
 
 
@@ -184,8 +186,9 @@ def test_a_run_is_recorded_with_its_curve_and_confusions(recipes, places, capsys
     assert row["seed"] == 3
     assert row["test_accuracy"] == results["test_acc"]
     assert row["test_accuracy_augmented"] == results["test_acc_augmented"]
-    # 2x2x3 * 31^2 * 24, 3x3x24 * 31^2 * 4, 3x3x4 * 15^2 * 4 and 4 * 10 multiplications an image
-    work = 6 * 20 * 6 * (276_768 + 830_304 + 32_400 + 40)
+    # Products an image: 24 filters of 2x2x3, 4 of 3x3x24, then of 3x3x4, and 4x10 at the end.
+    products = 31**2 * (24 * 12 + 4 * 216) + 36 * 4 * (2 * 15**2 + 2 * 7**2 + 3**2) + 40
+    work = 6 * 20 * 6 * products
     assert row["seconds_at_product_rate"] == round(work / 200e9, 1)
     assert row["gflops_per_second"] == round(1e-9 * work / results["train_seconds"], 1)
     found = recipes.read(places / "measured.csv")

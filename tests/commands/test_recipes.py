@@ -24,7 +24,9 @@ from cs231n.solver import Solver
 NAMES = ("quick", "resnet20", "speedrun94", "ten-minutes")
 SMALL = (
     *("--data", "builtin", "--num-training", "60", "--num-test", "20", "--batch-size", "20"),
-    *("--architecture", "whiten2-conv4p-conv4-gmax-fc10/9", "--learning-rate", "0.05"),
+    # As many layers as the recipes have, whose groups name them.
+    *("--architecture", "whiten2-conv4p-conv4-conv4p-conv4-conv4p-conv4-pool3-fc10/9"),
+    *("--learning-rate", "0.05"),
     *("--activation", "relu"),  # the reference's erf takes seconds for the validation images
 )
 
@@ -166,6 +168,14 @@ def test_options_that_would_do_nothing_are_refused(words, message, tmp_path, cap
     assert message in capsys.readouterr().err
 
 
+LADEN = (
+    *("--data", "builtin", "--model", "convnet", "--normalization", "batchnorm"),
+    *("--architecture", "conv4-gmax-fc10", "--update-rule", "nesterov_momentum"),
+    *("--momentum", "0.85", "--schedule", "one-cycle", "--warmup", "0.23"),
+    *("--first-factor", "0.2", "--groups", "beta*:rate=64", "--average", "lookahead"),
+    *("--average-decay", "0.95", "--average-every", "5", "--average-power", "3"),
+    *("--augment", "--flip", "alternating", "--shift", "2"),
+)
 TAKEN_OUT = {
     "augmentation": (["--no-augment"], {"shift": 4, "flip": "random"}),
     "schedule": (["--schedule", "constant"], {"warmup": None, "first_factor": None}),
@@ -178,8 +188,9 @@ TAKEN_OUT = {
 
 
 @pytest.mark.parametrize(("words", "left"), TAKEN_OUT.values(), ids=TAKEN_OUT)
-def test_one_option_takes_a_trick_out_of_a_recipe(words, left, data, tmp_path):
-    chosen = options("--recipe", "speedrun94", "--batch-size", "40", *SMALL[8:10], *words)
+def test_one_option_takes_a_trick_out_of_a_recipe(words, left, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "words", {"quick": LADEN}.get)
+    chosen = options("--recipe", "quick", "--batch-size", "40", *words)
     refuse_unsuited(chosen)
     assert {name: getattr(chosen, name) for name in left} == left
     solver = build.solver(chosen, build.network(chosen, data), data, tmp_path / "run.npz")

@@ -82,9 +82,9 @@ __all__ = [
 ConvGradients = tuple[Array | None, Array | None, Array]
 
 _BYTE, _INT = np.dtype(np.uint8), np.dtype(np.intc)
-# Up to so many operations the call of a kernel takes longer than NumPy takes for the reference's
-# formula, where that is one or two of its functions.
-_FEW = 2048
+# Of fewer numbers the way to a kernel and back takes longer than NumPy takes for the reference's
+# formula, where that is one or two of its functions; of products it is four times as many.
+_FEW = 4096
 
 
 class FastConvCache(ConvCache):
@@ -209,7 +209,7 @@ def affine_forward_fast(x: Array, w: Array, b: Array) -> tuple[Array, FastAffine
     x (N, d1, ..., dk), w (D, M), b (M,) -> out (N, M), cache
     """
     rows = x.reshape(len(x), len(w))
-    if x.size * w.shape[1] < _FEW:
+    if x.size * w.shape[1] < 4 * _FEW:
         return numpy_kernels.few_affine_forward(rows, w, b), FastAffineCache(x, w, b)
     dtype = _common(x, w, b)
     out = workspace.empty((len(x), w.shape[1]), dtype)
@@ -228,7 +228,7 @@ def affine_backward_fast(
     """
     x, w, b = cache
     rows = x.reshape(len(x), len(w))
-    if x.size * w.shape[1] < _FEW:
+    if x.size * w.shape[1] < 4 * _FEW:
         drows, dw, db = numpy_kernels.few_affine_backward(dout, rows, w, need_dx)
         return None if drows is None else drows.reshape(x.shape), dw, db
     dtype = _common(x, w, b)
@@ -266,7 +266,7 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    if 2 * cache.size < _FEW:  # it is two functions
+    if 3 * cache.size < _FEW:  # it is two functions
         return numpy_kernels.few_relu_backward(dout, cache)
     return _relu_backward(dout, cache)
 

@@ -348,7 +348,7 @@ def test_typing_errors_exit_with_2(arguments, message, capsys):
         ([*DEEP, "--hidden-dims", "4"], "--model convnet has no --hidden-dims; expected .*two-lay"),
         ([*DEEP[:3], "conv4-fc9"], "ends in 9 scores, but there are 10 classes; expected .* fc10"),
         (["--data-dir", "x"], "--data-dir is the folder of CIFAR-10; expected --data cifar10"),
-        (["--shift", "2"], "--shift says how far --augment shifts; expected --augment"),
+        (["--shift", "2"], "--shift is for --augment; expected --augment with it"),
         (["--learning-rate", "-1"], "learning_rate is -1"),
         (["--num-training", "1000000000"], "llocate"),
         (["--weight-decay", "-1"], "weight_decay is -1"),

@@ -202,7 +202,7 @@ def test_an_error_or_an_interrupt_on_one_rank_ends_all_of_a_script(tmp_path, how
 def test_a_wrong_option_is_told_once(tmp_path):
     status, out = train(2, "--epochs", "1", "--batch-size", "10", "--shift", "2")
     assert status != 0
-    assert out.count("--shift says how far --augment shifts") == 1
+    assert out.count("--shift is for --augment") == 1
 
 
 # `search` without its pictures, for the same reason.

@@ -265,6 +265,8 @@ def batch_norm_forward(
     them if they are given; else the mean and variance given are used.  The output passes the
     activation if there is one.
     """
+    if not x.size:
+        return
     if train:
         mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     np.subtract(x, mean[:, None], out=out)
@@ -298,6 +300,9 @@ def batch_norm_backward(
 
     In train mode the mean and variance depend on x, else they are constants.
     """
+    if not x.size:
+        dgamma[...] = dbeta[...] = 0
+        return
     centred, std = x - mean[:, None], np.sqrt(var + eps)
     dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
     _write_sums(dout, centred, std, dgamma, dbeta)

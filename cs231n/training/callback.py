@@ -24,7 +24,8 @@ class Callback:
     Notes
     -----
     A callback that measures with the model does so in ``with solver.undisturbed():``, so that the
-    numbers of the run stay what they would be without it.
+    numbers of the run stay what they would be without it; in ``with solver.aside():`` its time does
+    not count either, and averages stand in for the parameters.
 
     One that has a state which the further course depends on gives it by `state_dict` and takes it
     back by `load_state_dict`: it goes into the checkpoints.

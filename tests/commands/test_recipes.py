@@ -216,12 +216,15 @@ def curve(folder):
 @pytest.mark.usefixtures("glyphs_drawn_once")
 def test_test_images_are_measured_along_the_way_and_change_nothing(tmp_path, monkeypatch):
     words = ["train", "--recipe", "speedrun94", *SMALL, "--epochs", "2", "--test-shift", "0"]
+    words += ["--average", "ema", "--keep", "last"]
     assert main([*words, "--output", str(tmp_path / "plain")]) == 0
     check = Solver.check_accuracy
-    clock, late = time.perf_counter, []
+    clock, late, tested = time.perf_counter, [], []
 
     def slow(self, X, y, *rest):
-        late.extend([1e6] if len(X) == 20 else [])
+        if len(X) == 20:
+            late.append(1e6)
+            tested.append(self.model.params["W2"].tobytes())
         return check(self, X, y, *rest)
 
     monkeypatch.setattr(Solver, "check_accuracy", slow)
@@ -229,6 +232,7 @@ def test_test_images_are_measured_along_the_way_and_change_nothing(tmp_path, mon
     assert main([*words, "--test-curve", "--output", str(tmp_path / "run")]) == 0
     assert len(late) == 2
     assert numbers(tmp_path / "run") == numbers(tmp_path / "plain")
+    assert tested[-1] in numbers(tmp_path / "run")[2].values()  # the average, which is kept
     results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
     rows = curve(tmp_path / "run")
     assert [(row["iteration"], row["epoch"]) for row in rows] == [(3, 1), (6, 2)]

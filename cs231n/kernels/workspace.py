@@ -6,7 +6,8 @@ given back when the last array (or view) that lives in it is gone, never before:
 somebody holds is never overwritten.
 
 A gibibyte of free blocks is kept.  While a network is trained (`kept`) all are, for the next step
-asks for the same again, as long as no more memory is held than its fullest moment used.
+asks for the same again, as long as no more is held than an eighth beside what its fullest moment
+used.
 """
 
 from __future__ import annotations
@@ -93,11 +94,22 @@ def _take(size: int) -> np.ndarray:
             _fullest = max(_fullest, _in_use())
             return block
         _trim(size)
+    size = _rounded(size)
     block = _aligned(size)  # counted afterwards: there may be no such memory
     with _lock:
         _total += size
         _fullest = max(_fullest, _in_use())
     return block
+
+
+def _rounded(size: int) -> int:
+    """Return the next of four sizes from one power of two to the next.
+
+    Arrays of nearly one size then live in the same block, one after the other.  The end of a block
+    that no array has reached is not there yet: it costs addresses only.
+    """
+    step = 1 << max(size.bit_length() - 3, 0)
+    return -(-size // step) * step
 
 
 def _in_use() -> int:
@@ -112,7 +124,7 @@ def _trim(wanted: int = 0) -> None:
     """
     most = _MOST_BYTES
     if _keepers:
-        most = max(most, _fullest - _in_use() - wanted)
+        most = max(most, _fullest + _fullest // 8 - _in_use() - wanted)
     kept, keep = 0, 0
     for block in reversed(_free):
         kept += block.nbytes

@@ -2,6 +2,7 @@
 
     python benchmarks/ablation.py                      # go on where it was stopped
     python benchmarks/ablation.py --seeds 0 --kind out # only these runs
+    python benchmarks/ablation.py --kind out -- --num-training 12800  # shorter ones
     python benchmarks/ablation.py --list               # the commands, and nothing else
     python benchmarks/ablation.py --table              # what was measured so far
 
@@ -124,7 +125,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.table:
         print("\n".join(table(read(options.results))))
         return 0
-    for run in runs(options.kind, options.seeds):
+    for run in runs(options.kind, options.seeds, options.tricks):
         command = shlex.join(["python", "-m", "cs231n", *words_of(run, options.more)])
         if options.list:
             print(command)
@@ -141,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--kind", choices=("out", "in", "both"), default="both", help="one out, or one after other")
+    known = [trick.name for trick in (*tricks(), *rivals())]
+    add("--tricks", nargs="+", choices=known, default=known, help="of those that are taken out")
     add("--seeds", type=int, nargs="+", default=SEEDS)
     add("--results", type=Path, default=TABLE)
     add("--list", action="store_true", help="print the commands")
@@ -149,10 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def runs(kind: str, seeds: Sequence[int]) -> Iterator[Run]:
+def runs(kind: str, seeds: Sequence[int], taken_out: Sequence[str]) -> Iterator[Run]:
     """Yield the runs, all those of a seed before those of the next one."""
     names = [trick.name for trick in tricks()]
-    out = [(), *((name,) for name in names), *((trick.name,) for trick in rivals())]
+    out = [(), *((name,) for name in taken_out)]
     ladder = [tuple(names[count:]) for count in range(len(names) + 1)]
     for chosen in [{"out": [out], "in": [ladder], "both": [out, ladder]}[kind]]:
         for part in chosen:

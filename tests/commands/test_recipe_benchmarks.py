@@ -74,8 +74,13 @@ def test_each_trick_is_taken_out_by_one_option_of_train(ablation):
         assert changed, trick
 
 
+def names_of(ablation):
+    """Return all that can be taken out."""
+    return [trick.name for trick in (*ablation.tricks(), *ablation.rivals())]
+
+
 def test_networks_without_tricks_can_be_built(ablation, data):
-    for run in ablation.runs("both", [0]):
+    for run in ablation.runs("both", [0], names_of(ablation)):
         found = ablation.options_of(ablation.words_of(run)[1:])
         refuse_unsuited(found)
         model = build.network(found, data)
@@ -145,6 +150,13 @@ def test_lines_of_older_settings_are_measured_again_and_not_told(
     rows = ablation.read(tmp_path / "a.csv")
     assert all("--num-training 100" in row["command"] for row in ablation.newest(rows))
     assert ablation.cells(rows)[""].count == 1
+
+
+def test_some_tricks_alone_can_be_measured(ablation, trained, tmp_path):
+    words = ["--results", str(tmp_path / "a.csv"), "--kind", "out", "--seeds", "1", "--tricks"]
+    assert ablation.main([*words, "dirac", "decay"]) == 0
+    rows = ablation.read(tmp_path / "a.csv")
+    assert [row["without"] for row in rows] == ["", "dirac", "decay"]
 
 
 def test_a_table_of_nothing_invents_nothing(ablation, tmp_path):
@@ -330,7 +342,7 @@ def test_a_recipe_has_its_own_tricks(ablation):
     assert ("nesterov" in names, "average" in names) == (not is_muon, not is_muon)
     assert ("does without it" in ablation.worth([], "nesterov")) == is_muon
     assert len(ablation.rivals()) == is_muon
-    runs = list(ablation.runs("in", [0]))
+    runs = list(ablation.runs("in", [0], []))
     rules = [ablation.options_of(ablation.words_of(run)[1:]).update_rule for run in runs]
     by = ["nesterov_momentum", "muon"] if is_muon else ["sgd_momentum", "nesterov_momentum"]
     assert rules == sorted(rules, key=by.index)

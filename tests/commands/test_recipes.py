@@ -83,11 +83,11 @@ def test_the_speed_run_has_the_numbers_of_the_record(data, tmp_path):
 
 
 def test_what_stands_on_the_command_line_takes_precedence():
-    chosen = options("--epochs", "1", "--recipe", "quick", "--no-augment", "--no-fixed-scale")
-    assert (chosen.epochs, chosen.augment, chosen.fixed_scale) == (1, False, False)
-    assert (chosen.every_sample, chosen.momentum, chosen.keep) == (True, 0.85, "last")
+    chosen = options("--epochs", "3", "--recipe", "quick", "--no-augment", "--no-fixed-scale")
+    assert (chosen.epochs, chosen.augment, chosen.fixed_scale) == (3, False, False)
+    assert (chosen.every_sample, chosen.momentum, chosen.keep) == (True, 0.6, "last")
     plain = options("--recipe", "quick")
-    assert (plain.epochs, plain.augment, plain.fixed_scale) == (2, True, True)
+    assert (plain.epochs, plain.augment, plain.fixed_scale) == (1, True, True)
 
 
 @pytest.mark.long
@@ -104,7 +104,8 @@ def test_a_run_by_a_recipe_goes_on_without_it(tmp_path, capsys):
     assert "found --recipe too" in capsys.readouterr().err
     assert main([*again, "--epochs", "3"]) == 0
     stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))["options"]
-    assert (stored["recipe"], stored["momentum"]) == ("ten-minutes", 0.85)
+    momentum = options("--recipe", "ten-minutes").momentum
+    assert (stored["recipe"], stored["momentum"]) == ("ten-minutes", momentum)
 
 
 @pytest.mark.long

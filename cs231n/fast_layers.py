@@ -571,9 +571,11 @@ def _batch_norm(
 ) -> tuple[Array, tuple[Any, ...]]:
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
     mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
-    dtype, shape = _common(x, gamma, beta, running_mean, running_var), _planes_shape(x)
+    train, shape = mode == "train", _planes_shape(x)
+    # Statistics that are kept may be longer than the rest, and then stay so.
+    dtype = _common(x, gamma, beta, *((running_mean, running_var) if train else ()))
     planes, scale, shift = _contiguous(dtype, x.reshape(shape), gamma, beta)
-    out, train = workspace.empty(shape, dtype), mode == "train"
+    out = workspace.empty(shape, dtype)
     # Copies, for kernels write to them: arrays in the dict are replaced, never written to.
     mean, var = new_mean, new_var = running_mean.astype(dtype), running_var.astype(dtype)
     if train:
@@ -584,7 +586,7 @@ def _batch_norm(
         new_mean, new_var, momentum,
     )  # fmt: skip
     bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
-    if dtype is not x.dtype:  # running statistics alone may be of a longer one
+    if dtype is not x.dtype:
         out = out.astype(_common(x, gamma, beta), copy=False)
     return out.reshape(x.shape), (x, gamma, beta, mean, var, eps, mode)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +30,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with status 2."""
-        self.exit(2, f"{self.prog}: {message}\nHelp: python -m {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {_hinted(message)}\nHelp: python -m {self.prog} --help\n")
+
+
+def _hinted(message: str) -> str:
+    """Return what argparse says, and which of the choices looks most like the word found."""
+    found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+    if found is None:
+        return message
+    choices = [choice.strip("'") for choice in found[2].split(", ")]  # some versions quote them
+    near = difflib.get_close_matches(found[1], choices, n=1)
+    return message + "".join(f"; did you mean {choice!r}?" for choice in near)
 
 
 def run(words: Sequence[str] | None = None) -> int:

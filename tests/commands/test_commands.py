@@ -315,11 +315,12 @@ def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "invalid choice: 'trian'"),
+        (["trian"], "; did you mean 'train'?\n"),
+        (["tensor"], "invalid choice: 'tensor' (choose"),
         (["train", "--epocs", "1"], "unrecognized arguments: '--epocs' (did you mean '--epochs'?)"),
         (["train", "--epochs", "one"], "invalid int value: 'one'"),
         (["train", "--model", "resnet"], "invalid choice: 'resnet'"),
-        (["train", "--update-rule", "adm"], "invalid choice: 'adm'"),
+        (["train", "--update-rule", "adm"], "; did you mean 'adam'?\n"),
         (["check", "--sed", "1"], "unrecognized arguments: '--sed' (did you mean '--seed'?), '1'"),
         (["bench", "--dtype", "float16"], "invalid choice: 'float16'"),
     ],

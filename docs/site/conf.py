@@ -26,7 +26,8 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_templates", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
-source_suffix = {".md": "myst-nb", ".rst": "restructuredtext", ".ipynb": "myst-nb"}
+# The first one is that of the pages that autosummary writes.
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 default_role = "py:obj"
 autodoc_typehints = "none"
 autosummary_generate = True

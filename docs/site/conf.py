@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.mathjax",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -49,6 +50,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 10**6,
+    "write_computation_times": False,
+    "show_signature": False,
     "image_scrapers": ("matplotlib", scrape),
     "reset_modules": ("matplotlib",),
 }
@@ -67,6 +70,10 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_context = {"default_mode": "auto"}
-html_sidebars = {"index": []}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Pages without others below them have nothing to navigate to.
+single = ("index", "start", "teachers", "coming_from_*", "changelog", "contributing", "search")
+html_sidebars = {page: [] for page in single}
 html_show_sourcelink = False
 html_copy_source = False

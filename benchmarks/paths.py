@@ -57,7 +57,7 @@ def _kernels(dtype: str, N: int, C: int, H: int, F: int) -> dict[str, Callable[.
 
     def backward(path: str = "rule") -> Any:
         dw, db = np.empty_like(w), np.empty_like(b)
-        kernels.conv_dw(x, dout, dw, db, _WINDOW, path=path)
+        kernels.conv_backward(x, w, dout, None, dw, db, _WINDOW, path=path)
         return dw
 
     return {"forward": forward, "dw": backward}

@@ -123,17 +123,10 @@ def conv_backward_fast(
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     images, filters, dout = _contiguous(dtype, x, w, dout)
-    kernels = kernels_for(x, w)
-    dx, dw = None, None
+    dx = workspace.empty(x.shape, dtype) if need_dx else None
+    dw = workspace.empty(w.shape, dtype) if need_dw else None
     db = np.empty(len(w), dtype)
-    if need_dw:
-        dw = workspace.empty(w.shape, dtype)
-        kernels.conv_dw(images, dout, dw, db, window)
-    else:
-        kernels.sum_channels(dout.reshape(_planes_shape(dout)), db)
-    if need_dx:
-        dx = workspace.empty(x.shape, dtype)
-        kernels.conv_dx(filters, dout, dx, window)
+    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window)
     return dx, dw, db
 
 

@@ -148,35 +148,36 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
                           <int>relu, <void *>&scratch[0], threads)
 
 
-def conv_dx(const floating[:, :, :, ::1] w, const floating[:, :, :, ::1] dout,
-            floating[:, :, :, ::1] dx, window, path="rule"):
-    """Write the gradient of the images."""
-    cdef window_shape s = _shape(dx, w, dout, window, path)
+def conv_backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
+                  const floating[:, :, :, ::1] dout, floating[:, :, :, ::1] dx,
+                  floating[:, :, :, ::1] dw, floating[::1] db, window, path="rule"):
+    """Write the gradients of the images, of the filters and of the biases.
+
+    One of the first two may be None and is left out; without the filters' that of the biases is
+    the sum over the pixels of their maps.
+    """
+    cdef window_shape s = _shape(x, w, dout, window, path)
+    cdef bint with_dx = dx is not None, with_dw = dw is not None
+    _require(db.shape[0] == s.F and (not with_dx or _same(dx.shape, x.shape, 4))
+             and (not with_dw or _same(dw.shape, w.shape, 4)))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
-    cdef Py_ssize_t size
+    cdef Py_ssize_t size = 1
     with nogil:
-        size = kernels.conv_dx_bytes(&s, threads)
+        if with_dx:
+            size = max(size, kernels.conv_dx_bytes(&s, threads))
+        if with_dw:
+            size = max(size, kernels.conv_dw_bytes(&s, threads))
     cdef unsigned char[::1] scratch = workspace.scratch(size)
     with nogil:
-        kernels.conv_dx(&s, &dout[0, 0, 0, 0], &w[0, 0, 0, 0], &dx[0, 0, 0, 0],
-                     <void *>&scratch[0], threads)
-
-
-def conv_dw(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] dout,
-            floating[:, :, :, ::1] dw, floating[::1] db, window, path="rule"):
-    """Write the gradients of the filters and biases."""
-    cdef window_shape s = _shape(x, dw, dout, window, path)
-    _require(db.shape[0] == s.F)
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
-    cdef int threads = get_num_threads()
-    cdef Py_ssize_t size
-    with nogil:
-        size = kernels.conv_dw_bytes(&s, threads)
-    cdef unsigned char[::1] scratch = workspace.scratch(size)
-    with nogil:
-        kernels.conv_dw(&s, &x[0, 0, 0, 0], &dout[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0],
-                     <void *>&scratch[0], threads)
+        if with_dw:
+            kernels.conv_dw(&s, &x[0, 0, 0, 0], &dout[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0],
+                            <void *>&scratch[0], threads)
+        else:
+            kernels.sum_channels(s.N, s.F, s.OH * s.OW, &dout[0, 0, 0, 0], &db[0], threads)
+        if with_dx:
+            kernels.conv_dx(&s, &dout[0, 0, 0, 0], &w[0, 0, 0, 0], &dx[0, 0, 0, 0],
+                            <void *>&scratch[0], threads)
 
 
 cdef window_shape _pool_shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] out,

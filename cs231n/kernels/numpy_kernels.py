@@ -29,8 +29,7 @@ __all__ = [
     "batch_norm_rest",
     "batch_norm_statistics",
     "batch_norm_sums",
-    "conv_dw",
-    "conv_dx",
+    "conv_backward",
     "conv_forward",
     "few_affine_backward",
     "few_affine_forward",
@@ -70,18 +69,33 @@ def conv_forward(
             np.maximum(maps[group], 0, out=maps[group])
 
 
-def conv_dw(
-    x: np.ndarray, dout: np.ndarray, dw: np.ndarray, db: np.ndarray, window: Window
+def conv_backward(
+    x: np.ndarray,
+    w: np.ndarray,
+    dout: np.ndarray,
+    dx: np.ndarray | None,
+    dw: np.ndarray | None,
+    db: np.ndarray,
+    window: Window,
 ) -> None:
-    """Write the gradients of the filters and biases: ``dw = dout @ cols.T`` over all images."""
+    """Write the gradients of the images and the filters, where asked for, and of the biases."""
+    if dw is not None:
+        _conv_dw(x, dout, dw, window)
+    if dx is not None:
+        _conv_dx(w, dout, dx, window)
+    _, dmaps = _as_matrices(w, dout)
+    db[...] = dmaps.sum(axis=2).sum(axis=0)  # the long contiguous axis first
+
+
+def _conv_dw(x: np.ndarray, dout: np.ndarray, dw: np.ndarray, window: Window) -> None:
+    """Write the gradient of the filters: ``dw = dout @ cols.T`` over all images."""
     dfilters, dmaps = _as_matrices(dw, dout)
     dfilters[...] = 0
     for group, cols in _columns(x, dout, window):
         dfilters += np.matmul(dmaps[group], cols.transpose(0, 2, 1)).sum(axis=0)
-    db[...] = dmaps.sum(axis=2).sum(axis=0)  # the long contiguous axis first
 
 
-def conv_dx(w: np.ndarray, dout: np.ndarray, dx: np.ndarray, window: Window) -> None:
+def _conv_dx(w: np.ndarray, dout: np.ndarray, dx: np.ndarray, window: Window) -> None:
     """Write the gradient of the images: ``dcols = w.T @ dout``, added back into each image."""
     filters, dmaps = _as_matrices(w, dout)
     images = _images_at_once(dx, dout, window)

@@ -96,8 +96,7 @@ def conv_by_kernels(arrays, pad, path, relu=False):
     kernels, window = backend.kernels(), (3, 3, 1, pad)
     out, dx, dw, db = results = [np.full_like(array, np.nan) for array in (dout, x, w, b)]
     kernels.conv_forward(x, w, b, out, window, relu=relu, path=path)
-    kernels.conv_dx(w, dout, dx, window, path=path)
-    kernels.conv_dw(x, dout, dw, db, window, path=path)
+    kernels.conv_backward(x, w, dout, dx, dw, db, window, path=path)
     return results
 
 

@@ -63,6 +63,8 @@ def read_only(array, rng):
     return array
 
 
+OTHER_DTYPES = ["f2", "f4", "f8", ">f4", "i1", "i8", "u1", "c8", "O", "U3", "?", "g"]
+
 ARRAY_EDITS = {
     "reshaped in place": reshaped_in_place,
     "flat": lambda array, rng: array.reshape(-1),
@@ -80,9 +82,9 @@ ARRAY_EDITS = {
     "infinite": lambda array, rng: np.full(array.shape, np.inf).astype(array.dtype),
     "not numbers": lambda array, rng: np.full(array.shape, np.nan).astype(array.dtype, copy=False),
     "negative": lambda array, rng: -abs(array) - 1,
-    "other dtype": lambda array, rng: array.astype(
-        str(rng.choice(["f2", "f4", "f8", ">f4", "i1", "i8", "u1", "c8", "O", "U3", "?", "g"]))
-    ),
+    "other dtype": lambda array, rng: (
+        array if array.dtype.kind == "U" else array.astype(str(rng.choice(OTHER_DTYPES)))
+    ),  # of a text, which may be a number cut off, no number can be made
 }
 PLACE_EDITS = {
     "out of range": lambda places, rng: rng.integers(-(2**31), 2**31, places.shape).astype("i4"),

@@ -39,7 +39,7 @@ ALLOWED = (
     *("cs231n-*.dist-info/LICENSE", "cs231n-*.dist-info/licenses/LICENSE"),
     "cs231n-*.dist-info/sboms/auditwheel.cdx.json",
 )
-FORBIDDEN = ("cs231n/setup.py", "*/test*", "*.pyx", "*/csrc/*")
+FORBIDDEN = ("cs231n/setup.py", "*/tests/*", "*.pyx", "*/csrc/*")
 NEEDED = (
     *("cs231n/layers.py", "cs231n/py.typed", "cs231n/commands/train/options.py"),
     *("cs231n/commands/recipes/quick.txt", "cs231n/commands/recipes/measured.csv"),

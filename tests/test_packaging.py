@@ -97,6 +97,18 @@ def test_all_data_of_the_package_may_be_in_a_wheel():
     assert {f"cs231n/commands/recipes/{name}" for name in ("quick.txt", "measured.csv")} <= {*files}
 
 
+def test_all_modules_of_the_package_may_be_in_a_wheel():
+    package = Path(cs231n.__file__).parent
+    modules = {f"cs231n/{path.relative_to(package).as_posix()}" for path in package.rglob("*.py")}
+    refused = [
+        name
+        for name in modules - {"cs231n/setup.py"}  # which builds in place
+        if not check_dist.matches(name, check_dist.ALLOWED)
+        or check_dist.matches(name, check_dist.FORBIDDEN)
+    ]
+    assert refused == []
+
+
 @pytest.mark.parametrize("line", METADATA.splitlines()[2:])
 def test_metadata_that_lack_a_field_are_refused(line, tmp_path):
     path = wheel(tmp_path, metadata=METADATA.replace(f"{line}\n", ""))

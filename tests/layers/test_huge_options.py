@@ -91,7 +91,7 @@ def test_scratch_memory_does_not_grow_with_pad_and_stride(pad, rng, monkeypatch)
         fast_layers.conv_backward_fast(out, cache)
     finally:
         backend.select(previous)
-    assert len(sizes) >= 3
+    assert len(sizes) >= 2  # of the forward and of the backward pass
     assert max(sizes) < 2**18
 
 

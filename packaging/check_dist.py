@@ -15,6 +15,7 @@ from __future__ import annotations
 import email
 import fnmatch
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -198,10 +199,11 @@ def install(trial: Trial, folder: Path) -> str:
     run([*UV, "venv", "--quiet", "--python", trial.python, str(folder / "venv")])
     python = str(folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
     pip = [*UV, "pip", "install", "--quiet", "--python", python]
-    fresh = ("--refresh-package", "cs231n")  # the rest may come from uv's cache
-    what = f"cs231n[test] @ {trial.artefact.as_uri()}"
+    # uv keeps what it builds of a file by the file's path: a copy is built by this trial alone,
+    # even where another one builds the same sdist without a compiler at this moment.
+    own = Path(shutil.copy(trial.artefact, folder))
     # Variables of the build stay out of what follows.
-    run([*pip, *fresh, *trial.options, what], variables=trial.variables)
+    run([*pip, *trial.options, f"cs231n[test] @ {own.as_uri()}"], variables=trial.variables)
     return python
 
 

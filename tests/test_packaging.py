@@ -186,3 +186,14 @@ def test_a_release_that_does_not_agree_is_refused(name, old, new, message, prepa
 def test_a_tag_of_another_version_is_refused(prepared):
     with pytest.raises(SystemExit, match=r"the tag is v0\.9; expected v"):
         release_notes.main(["v0.9"], prepared)
+
+
+def test_no_trial_gets_what_another_one_built(tmp_path, monkeypatch):
+    commands, sdist = [], tmp_path / "cs231n-1.0.0.tar.gz"
+    sdist.write_bytes(b"")
+    monkeypatch.setattr(check_dist, "run", lambda command, *_, **__: commands.append(command))
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+        check_dist.install(check_dist.Trial(name, sdist, True), tmp_path / name)
+    sources = [word for command in commands for word in command if word.startswith("cs231n[")]
+    assert len({*sources}) == 2

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 __all__ = ["missing_extension"]
 
@@ -29,7 +33,7 @@ def missing_extension(package: Path | None = None) -> str:
     if not _is_source(package):
         return (
             f"{_MISSING}Install a C compiler, then run: python -m pip install"
-            " --force-reinstall --no-cache-dir --no-binary cs231n cs231n"
+            f" --force-reinstall --no-cache-dir {_installed_from(package)}"
         )
     for other in _others(package):
         return (
@@ -49,6 +53,21 @@ def _is_source(package: Path) -> bool:
         return setup.is_file() and 'name = "cs231n"' in project.read_text(encoding="utf-8")
     except (OSError, UnicodeError):
         return False
+
+
+def _installed_from(package: Path) -> str:
+    """Return what to tell pip to install: the folder or sdist that it was given, else the name.
+
+    pip keeps where a package came from in a file beside it (PEP 610), unless that was an index.
+    """
+    for record in sorted(package.parent.glob("cs231n-*.dist-info/direct_url.json")):
+        try:
+            url = urlsplit(json.loads(record.read_text(encoding="utf-8"))["url"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if url.scheme == "file" and not url.path.endswith(".whl"):  # which would be no better again
+            return f"--no-deps {shlex.quote(url2pathname(url.path))}"
+    return "--no-binary cs231n cs231n"
 
 
 def _others(package: Path) -> list[Path]:

@@ -40,6 +40,32 @@ def test_an_installed_package_is_installed_anew(tmp_path):
     assert "build_ext" not in line
 
 
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (
+            '{"dir_info": {}, "url": "file:///src/my%20sources"}',
+            "--no-deps '/src/my sources'",
+        ),
+        (
+            '{"archive_info": {}, "url": "file:///src/cs231n.tar.gz"}',
+            "--no-deps /src/cs231n.tar.gz",
+        ),
+        ('{"archive_info": {}, "url": "file:///c/cs231n.whl"}', "--no-binary cs231n cs231n"),
+        ('{"vcs_info": {}, "url": "https://example.org/cs231n"}', "--no-binary cs231n cs231n"),
+        ('{"url": 5}', "--no-binary cs231n cs231n"),
+        ("[]", "--no-binary cs231n cs231n"),
+        ("{", "--no-binary cs231n cs231n"),
+    ],
+)
+def test_what_was_installed_from_a_folder_is_installed_from_there_again(tmp_path, record, told):
+    place = tmp_path / "cs231n-1.0.0.dist-info" / "direct_url.json"
+    place.parent.mkdir()
+    place.write_text(record)
+    line = missing_extension(tmp_path / "cs231n")
+    assert line.endswith(f"python -m pip install --force-reinstall --no-cache-dir {told}")
+
+
 def test_the_source_of_another_project_is_not_a_source_folder(source):
     (source.parent / "pyproject.toml").write_text('[project]\nname = "other"\n')
     assert "pip install" in missing_extension(source)

@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cs231n.classifiers import Network, summary
 from cs231n.commands.recipes import files
 from cs231n.commands.train import add_options, recipe
@@ -86,16 +88,8 @@ def flops(model: Network) -> int:
 
     A multiplication with its addition counts as two, a convolution as its direct sum.
     """
-    x = model.input_shape
-    rows = summary._rows(model._layers, model.params, _sample(x, model.dtype), ())
-    return 6 * sum(row.multiply_adds for row in rows)
-
-
-def _sample(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a sample of zeros."""
-    import numpy as np
-
-    return np.zeros((1, *shape), dtype)
+    sample = np.zeros((1, *model.input_shape), model.dtype)
+    return 6 * sum(row.multiply_adds for row in summary.rows(model._layers, model.params, sample))
 
 
 def product_rate() -> float:

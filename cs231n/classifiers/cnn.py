@@ -268,31 +268,38 @@ class ConvNet(Network):
         if weight_scale is not None:
             self._weight_scale = checks.number("ConvNet", "weight_scale", weight_scale, low=0)
         if keep != 1:
-            self.dropout_param = {"mode": "train", "p": keep}
-            if seed is not None:
-                self.dropout_param["seed"] = seed
-            if rng is not None:
-                self.dropout_param["rng"] = rng
-
-        shape: tuple[int, ...] = _input_shape("ConvNet", input_dim)
-        self.input_shape = shape
+            self._set_dropout(keep, seed)
+        self.input_shape = _input_shape("ConvNet", input_dim)
         self._arguments = {
-            **{"architecture": architecture, "input_dim": list(shape)},
+            **{"architecture": architecture, "input_dim": list(self.input_shape)},
             **{"normalization": normalization, "dropout_keep_ratio": keep, "seed": seed},
             **{"label_smoothing": self.label_smoothing, "num_groups": self._num_groups},
             **{"activation": activation, "learn_scale": self._learn_scale},
             **{"bn_momentum": self._bn_momentum, "init": init},
         }
-        for token in tokens[:-1]:
-            shape = self._add_token(token, shape)
-        self._add_affine(tokens[-1], shape, gain=1)
-        if tokens[-1].divisor != 1:
-            self._add(SCALE, 1 / tokens[-1].divisor)
+        self._add_layers(tokens)
         if keep != 1 and not any(layer.stage == DROPOUT for layer in self._layers):
             raise ValueError(
                 f"ConvNet: dropout_keep_ratio is {keep} but {architecture!r} has no hidden affine"
                 f" layer; expected 'fc<units>' before the last layer"
             )
+
+    def _set_dropout(self, keep: float, seed: int | None) -> None:
+        """Let dropout keep this share, and draw by the seed or the network's generator if any."""
+        self.dropout_param = {"mode": "train", "p": keep}
+        if seed is not None:
+            self.dropout_param["seed"] = seed
+        if self._rng is not None:
+            self.dropout_param["rng"] = self._rng
+
+    def _add_layers(self, tokens: list[Token]) -> None:
+        """Append the layers of a description, of which the last one gives the scores."""
+        shape: tuple[int, ...] = self.input_shape
+        for token in tokens[:-1]:
+            shape = self._add_token(token, shape)
+        self._add_affine(tokens[-1], shape, gain=1)
+        if tokens[-1].divisor != 1:
+            self._add(SCALE, 1 / tokens[-1].divisor)
 
     def _add_token(self, token: Token, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Append the layers of a token; return the shape of a sample behind them."""

@@ -12,7 +12,7 @@ from cs231n.classifiers.chain import forward_steps
 from cs231n.classifiers.layer import FORK, Layer  # pickled networks find it here, too
 from cs231n.core.tables import html_table
 
-__all__ = ["Layer", "html", "layer_name", "outputs", "table"]
+__all__ = ["Layer", "html", "layer_name", "outputs", "rows", "table"]
 
 _HEADINGS = ("layer", "output shape", "parameters", "multiply-adds", "memory")
 
@@ -82,10 +82,10 @@ def _cells_of(
     frozen: Collection[str],
 ) -> tuple[list[tuple[str, ...]], str]:
     """Return the cells of all rows, the last of them the sums, and a note."""
-    rows = list(_rows(layers, params, np.zeros((1, *input_shape), dtype), frozen))
-    total = Row("total", (), *(sum(column) for column in list(zip(*rows))[2:]))
+    found = list(rows(layers, params, np.zeros((1, *input_shape), dtype), frozen))
+    total = Row("total", (), *(sum(column) for column in list(zip(*found))[2:]))
     size = dtype.itemsize * total.parameters
-    cells = [_cells(row) for row in [Row("input", input_shape, 0, 0, 0), *rows, total]]
+    cells = [_cells(row) for row in [Row("input", input_shape, 0, 0, 0), *found, total]]
     note = f"{dtype}, one sample; the parameters take {_bytes(size)}"
     if frozen:
         fixed = sum(params[name].size for name in frozen)
@@ -93,11 +93,11 @@ def _cells_of(
     return cells, note
 
 
-def _rows(
+def rows(
     layers: Sequence[Layer],
     params: Mapping[str, np.ndarray],
     x: np.ndarray,
-    frozen: Collection[str],
+    frozen: Collection[str] = (),
 ) -> Iterator[Row]:
     """Yield a row for each layer, whose output's shape is found by running it on a sample."""
     for layer, out in zip(layers, outputs(layers, params, x)):

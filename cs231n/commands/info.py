@@ -49,7 +49,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     """Yield what a report of a fault or of a time needs, by name."""
     facts = describe()
     yield "cs231n", f"{cs231n.__version__} in {_shown(Path(cs231n.__file__).parent)}"
-    yield "kernels", f"{backend.backend()}; there are {', '.join(backend.available())}"
+    yield "kernels", f"{backend.backend()} (of {', '.join(backend.available())})"
     yield "threads", f"{threads.get_num_threads()} for the kernels"
     yield "processor", facts["machine"]
     yield "system", facts["system"]

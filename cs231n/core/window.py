@@ -43,7 +43,7 @@ class Window(NamedTuple):
         if type(stride) is int and type(pad) is int:
             return _known(where, HH, WW, stride, pad)
         checks.required(where, conv_param, "stride", "pad")
-        return _new(where, HH, WW, stride, pad)
+        return cls.checked(where, HH, WW, stride, pad)
 
     @classmethod
     def for_pool(cls, pool_param: Mapping[str, Any], where: str = "") -> Window:
@@ -54,12 +54,17 @@ class Window(NamedTuple):
         if type(HH) is int and type(WW) is int and type(stride) is int:
             return _known(where, HH, WW, stride, 0)
         checks.required(where, pool_param, "pool_height", "pool_width", "stride")
-        return _new(where, HH, WW, stride, 0)
+        return cls.checked(where, HH, WW, stride, 0)
 
     @classmethod
     def checked(cls, where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
         """Return the window of these sizes; an error of `where` if one is no sensible integer."""
-        return _new(where, HH, WW, stride, pad)
+        return cls(
+            checks.integer(where, "window height", HH, least=1),
+            checks.integer(where, "window width", WW, least=1),
+            checks.integer(where, "stride", stride, least=1),
+            checks.integer(where, "pad", pad, least=0),
+        )
 
     def output_size(self, where: str, H: int, W: int) -> tuple[int, int]:
         """Return the number of positions (OH, OW) in an image of H x W."""
@@ -147,17 +152,8 @@ class Window(NamedTuple):
         return windows[..., :: self.stride, :: self.stride, :, :]
 
 
-def _new(where: str, HH: Any, WW: Any, stride: Any, pad: Any) -> Window:
-    """Return a window of these sizes; an error of `where` if one is no sensible integer."""
-    return Window(
-        checks.integer(where, "window height", HH, least=1),
-        checks.integer(where, "window width", WW, least=1),
-        checks.integer(where, "stride", stride, least=1),
-        checks.integer(where, "pad", pad, least=0),
-    )
-
-
-_known = functools.lru_cache(maxsize=1000)(_new)  # a network asks for the same at each step
+# A network asks for the same at each step.
+_known = functools.lru_cache(maxsize=1000)(Window.checked)
 
 
 @functools.lru_cache(maxsize=1000)

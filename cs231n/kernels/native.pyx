@@ -153,8 +153,8 @@ def conv_backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w
                   floating[:, :, :, ::1] dw, floating[::1] db, window, path="rule"):
     """Write the gradients of the images, of the filters and of the biases.
 
-    One of the first two may be None and is left out; without the filters' that of the biases is
-    the sum over the pixels of their maps.
+    Each of the first two may be None and is left out; that of the biases is then the sum over the
+    pixels of their maps.
     """
     cdef window_shape s = _shape(x, w, dout, window, path)
     cdef bint with_dx = dx is not None, with_dw = dw is not None

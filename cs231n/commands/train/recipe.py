@@ -34,9 +34,9 @@ def followed(options: argparse.Namespace) -> argparse.Namespace:
     of_recipe = parser.parse_args(files.words(options.recipe))
     followed = argparse.Namespace(**vars(options))
     given: set[str] = getattr(options, "given", set())
-    for name in of_recipe.given - given:
-        setattr(followed, name, getattr(of_recipe, name))
     from_file = of_recipe.given - given
+    for name in from_file:
+        setattr(followed, name, getattr(of_recipe, name))
     for name, _ in list(unsuited(followed, from_file)):
         setattr(followed, name, actions()[name].default)
     followed.given = given | of_recipe.given

@@ -24,12 +24,12 @@ import numpy as np
 __all__ = ["clear", "empty", "kept", "scratch"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-_LEAST_BYTES = 1 << 16  # smaller arrays come from NumPy, whose allocator keeps such pages
+_LEAST_BYTES = 1 << 18  # smaller arrays come from NumPy, whose allocator keeps such pages
 _MOST_BLOCKS = 64  # free blocks kept; a network has a few for each layer
 
 _MOST_BYTES = 1 << 30  # of memory in free blocks
 
-_free: list[np.ndarray] = []
+_free: list[_Block] = []
 _total = 0  # bytes of all blocks, free or not
 _keepers = 0  # blocks of code under `kept`
 _fullest = 0  # bytes in use at most since the first of them began
@@ -37,20 +37,27 @@ _lock = threading.Lock()
 _local = threading.local()
 
 
-class _Lease:
-    """The right to use a block; it ends, and the block is free, when no array refers to it."""
+class _Block(np.ndarray):
+    """Memory for arrays.
 
-    __slots__ = ("__array_interface__", "_block")
+    A type of its own: NumPy lets a view of a view refer to what is behind both if that is a plain
+    array, and a lease would be passed over.
+    """
 
-    def __init__(self, block: np.ndarray) -> None:
-        self._block = block
-        self.__array_interface__ = block.__array_interface__
+
+class _Lease(np.ndarray):
+    """The right to use a block, of which it is a view; an array lives in it as a view of the lease.
+
+    When no array refers to it any more it ends, and the block is free.
+    """
 
     def __del__(self) -> None:
-        """Give the block back."""
+        """Give the block back, if this is the lease and not a view or a copy of it."""
+        if type(self.base) is not _Block:
+            return
         # append is atomic, and the lock could be held by the very thread that collects garbage:
         # who holds it then trims, or the next who takes or gives back.
-        _free.append(self._block)
+        _free.append(self.base)
         too_much = len(_free) > _MOST_BLOCKS or _total > _MOST_BYTES
         if too_much and _lock.acquire(blocking=False):
             try:
@@ -76,13 +83,12 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < _LEAST_BYTES:
         return np.empty(shape, dtype)
-    bytes_ = np.asarray(_Lease(_take(size)))
-    return bytes_[:size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, _take(size).view(_Lease))
 
 
-def _take(size: int) -> np.ndarray:
+def _take(size: int) -> _Block:
     """Return the smallest free block that holds `size` bytes without wasting half, or a new one."""
-    global _total, _fullest
+    global _total
     with _lock:
         fitting = [
             (block.nbytes, index)
@@ -90,14 +96,19 @@ def _take(size: int) -> np.ndarray:
             if size <= block.nbytes <= 2 * size
         ]
         if fitting:
-            block = _free.pop(min(fitting)[1])
-            _fullest = max(_fullest, _in_use())
-            return block
+            return _used(_free.pop(min(fitting)[1]))
         _trim(size)
     size = _rounded(size)
     block = _aligned(size)  # counted afterwards: there may be no such memory
     with _lock:
         _total += size
+        return _used(block)
+
+
+def _used(block: _Block) -> _Block:
+    """Return a block that is no longer free, and note how much is in use, under the lock."""
+    global _fullest
+    if _keepers:
         _fullest = max(_fullest, _in_use())
     return block
 
@@ -141,11 +152,11 @@ def _drop(count: int) -> None:
     del _free[:count]
 
 
-def _aligned(size: int) -> np.ndarray:
+def _aligned(size: int) -> _Block:
     """Return new bytes that start at a cache line."""
     block = np.empty(size + _ALIGNMENT, np.uint8)
     start = -block.ctypes.data % _ALIGNMENT
-    return block[start : start + size]
+    return block[start : start + size].view(_Block)
 
 
 @contextmanager

@@ -100,7 +100,9 @@ def _run(words: list[str]) -> int:
         tell(f"cs231n {options.command}: {_missing(error)}")
         return 2
     except _FAILURES as error:
-        tell(f"cs231n {options.command}: {str(error) or type(error).__name__}")
+        # A function's name stands before its mistakes, and may be the command's as well.
+        mistake = str(error).removeprefix(f"{options.command}: ")
+        tell(f"cs231n {options.command}: {mistake or type(error).__name__}")
         return 1
 
 
@@ -149,6 +151,12 @@ def _parse(words: list[str], modules: dict[str, Any]) -> argparse.Namespace:
         from cs231n.core import checks  # imports NumPy, as the command has by now
 
         flags = [f"--{name.replace('_', '-')}" for name in vars(options)]
-        hints = checks.hints(unknown, flags)
+        hints = checks.hints(_without_values(unknown), flags)
         commands[options.command].error(f"unrecognized arguments: {hints}")
     return options
+
+
+def _without_values(unknown: list[str]) -> list[str]:
+    """Return unknown words, but for those that follow an option and may be its value."""
+    before = ["", *unknown]
+    return [word for last, word in zip(before, unknown) if word.startswith("-") or last[:1] != "-"]

@@ -37,5 +37,6 @@ def need(module: str, extra: str, what: str) -> ModuleType:
             raise
         # Without a name: the command line would take it for a package of every installation.
         raise ModuleNotFoundError(
-            f"{what} needs {top}, which is not installed; expected: pip install 'cs231n[{extra}]'"
+            f"{what} needs {top}, which is not installed;"
+            f" get it with: pip install 'cs231n[{extra}]'"
         ) from None

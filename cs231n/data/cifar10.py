@@ -78,10 +78,18 @@ def not_there(title: str, files: str, folders: Sequence[Path], download: str = "
     """Return a line on files that are in none of the folders, and one on how to get them."""
     looked = ", ".join(map(str, dict.fromkeys(folders)))
     return (
-        f"{title} is not there: looked for {files} in {looked}\n"
+        f"{title} is not there: looked for {files} in {looked}{_on_named_folder()}\n"
         f"Get it with: python -m cs231n download{download}, or let the environment variable"
         " CS231N_DATA name the folder that holds it."
     )
+
+
+def _on_named_folder() -> str:
+    """Return what is to be said of CS231N_DATA: that it names no folder, if it does so."""
+    named = os.environ.get("CS231N_DATA")
+    if not named or Path(named).expanduser().is_dir():
+        return ""
+    return f"; CS231N_DATA is {named!r}, which is no folder"
 
 
 def _is_usual(folder: Path) -> bool:

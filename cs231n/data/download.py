@@ -366,12 +366,15 @@ def _fetch(
     for addresses, slow in ((urls, SLOW if len(urls) > 1 else 0), (again, 0)):
         for url in addresses:
             try:
-                return get(url, slow)
+                found = get(url, slow)
             except _AddressError as error:
                 failures[url] = str(error)
-                _log.warning("%s: %s: %s", where, url, error)
                 if error.again and addresses is urls:
                     again.append(url)
+            else:
+                for failed, reason in failures.items():
+                    _log.warning("%s: %s: %s", where, failed, reason)
+                return found
     raise DownloadError(
         f"{where}: no address gave {'the archive' if name.endswith('.tar.gz') else name}\n  "
         + "\n  ".join(f"{url}: {reason}" for url, reason in failures.items())

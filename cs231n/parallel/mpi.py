@@ -30,5 +30,6 @@ def world() -> Any:
             raise
         line = " ".join(f"{error}".split())
         raise OSError(
-            f"mpi4py finds no MPI library ({line:.200}); expected: pip install 'cs231n[mpi]'"
+            f"mpi4py finds no MPI library ({line:.200});"
+            " install one with: pip install 'cs231n[mpi]'"
         ) from error

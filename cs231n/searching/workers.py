@@ -182,7 +182,8 @@ class Mpi(Workers):
             pool.bootup(wait=True)
         except RuntimeError as error:  # mpi4py without an MPI library raises it
             raise OSError(
-                f"--mpi: mpi4py finds no MPI library ({error}); expected: pip install 'cs231n[mpi]'"
+                f"--mpi: mpi4py finds no MPI library ({error});"
+                " install one with: pip install 'cs231n[mpi]'"
             ) from error
         self.executor, self._jobs = pool, jobs or max(int(pool.num_workers), 1)
 

@@ -16,7 +16,7 @@ from test_commands import SMALL, finished, heed_signals, started
 
 import cs231n
 from cs231n.__main__ import main
-from cs231n.commands import COMMANDS, command_line, surroundings
+from cs231n.commands import COMMANDS, command_line, demo, surroundings
 from cs231n.kernels import backend, threads
 
 pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
@@ -383,3 +383,12 @@ def test_the_advice_for_a_package_fits_the_place(place, tmp_path, monkeypatch):
         python.touch()
     error = ModuleNotFoundError("No module named 'tqdm'", name="tqdm")
     assert words[place] in command_line._missing(error)
+
+
+def test_a_mistake_has_the_name_of_its_command_once(monkeypatch, capsys):
+    def failing(options):
+        raise ValueError("demo: no such picture")
+
+    monkeypatch.setattr(demo, "run", failing)
+    assert main(["demo"]) == 1
+    assert capsys.readouterr().err == "cs231n demo: no such picture\n"

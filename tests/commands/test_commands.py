@@ -321,7 +321,7 @@ def test_cifar10_that_is_there(cifar10_dir, tmp_path, capsys):
         (["train", "--epochs", "one"], "invalid int value: 'one'"),
         (["train", "--model", "resnet"], "invalid choice: 'resnet'"),
         (["train", "--update-rule", "adm"], "; did you mean 'adam'?\n"),
-        (["check", "--sed", "1"], "unrecognized arguments: '--sed' (did you mean '--seed'?), '1'"),
+        (["check", "--sed", "1"], "unrecognized arguments: '--sed' (did you mean '--seed'?)\nHelp"),
         (["bench", "--dtype", "float16"], "invalid choice: 'float16'"),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_missing_extra_is_told_with_what_installs_it(monkeypatch, capsys):
     assert main(["search", "--reg", "0:1"]) == 2
     assert capsys.readouterr().err == (
         "cs231n search: a search needs optuna, which is not installed;"
-        " expected: pip install 'cs231n[search]'\n"
+        " get it with: pip install 'cs231n[search]'\n"
     )
 
 

@@ -472,7 +472,13 @@ class TestCifar10:
         monkeypatch.setenv("CS231N_DATA", str(nowhere / "named"))
         np.testing.assert_array_equal(get_CIFAR10_data(30, 1, 1)["y_train"], y[:30])
 
+    def test_missing_data_says_that_the_variable_names_no_folder(self, nowhere, monkeypatch):
+        monkeypatch.setenv("CS231N_DATA", str(nowhere / "named"))
+        with pytest.raises(FileNotFoundError, match=r"CS231N_DATA is .*named', which is no folder"):
+            get_CIFAR10_data()
+
     def test_missing_data_says_where_it_looked(self, nowhere, monkeypatch):
+        (nowhere / "named").mkdir()
         monkeypatch.setenv("CS231N_DATA", str(nowhere / "named"))
         with pytest.raises(FileNotFoundError) as error:
             get_CIFAR10_data()

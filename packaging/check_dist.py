@@ -209,8 +209,7 @@ def install(trial: Trial, folder: Path) -> str:
 
 def unpack_tests(sdist: Path, work: Path) -> None:
     """Unpack the sdist without its package, so that only the installed one is found."""
-    with tarfile.open(sdist) as archive:
-        archive.extractall(work.parent, filter="data")
+    shutil.unpack_archive(sdist, work.parent)
     (work.parent / sdist.name.removesuffix(".tar.gz")).rename(work)
     (work / "cs231n").rename(work.parent / "not-the-installed-one")
 

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +35,7 @@ def main(versions: Sequence[str]) -> int:
         say("the sdist")
         build("--sdist", source, DIST)
         sdist = next(DIST.glob("*.tar.gz"))
-        with tarfile.open(sdist) as archive:  # the wheels are built from it, as others do
-            archive.extractall(scratch, filter="data")
+        shutil.unpack_archive(sdist, scratch)  # the wheels are built from it, as others do
         source = Path(scratch, sdist.name.removesuffix(".tar.gz"))
         say("the wheel with NumPy's kernels")
         build("--wheel", source, DIST, CS231N_PURE="1")

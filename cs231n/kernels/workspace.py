@@ -29,7 +29,7 @@ _MOST_BLOCKS = 64  # free blocks kept; a network has a few for each layer
 
 _MOST_BYTES = 1 << 30  # of memory in free blocks
 
-_free: list[_Block] = []
+_free: list[np.ndarray] = []
 _total = 0  # bytes of all blocks, free or not
 _keepers = 0  # blocks of code under `kept`
 _fullest = 0  # bytes in use at most since the first of them began
@@ -37,27 +37,22 @@ _lock = threading.Lock()
 _local = threading.local()
 
 
-class _Block(np.ndarray):
-    """Memory for arrays.
-
-    A type of its own: NumPy lets a view of a view refer to what is behind both if that is a plain
-    array, and a lease would be passed over.
-    """
-
-
 class _Lease(np.ndarray):
-    """The right to use a block, of which it is a view; an array lives in it as a view of the lease.
+    """The right to use a block, of which it is a view; once nothing refers to it the block is free.
 
-    When no array refers to it any more it ends, and the block is free.
+    It is an array because arrays can be made in its memory, and then refer to it; views and copies
+    of a lease are none.
     """
+
+    block: np.ndarray | None = None
 
     def __del__(self) -> None:
-        """Give the block back, if this is the lease and not a view or a copy of it."""
-        if type(self.base) is not _Block:
+        """Give the block back."""
+        if self.block is None:
             return
         # append is atomic, and the lock could be held by the very thread that collects garbage:
         # who holds it then trims, or the next who takes or gives back.
-        _free.append(self.base)
+        _free.append(self.block)
         too_much = len(_free) > _MOST_BLOCKS or _total > _MOST_BYTES
         if too_much and _lock.acquire(blocking=False):
             try:
@@ -83,10 +78,14 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < _LEAST_BYTES:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, _take(size).view(_Lease))
+    block = _take(size)
+    lease = block.view(_Lease)
+    lease.block = block
+    # By a memoryview: of an array, NumPy would refer to the block behind it.
+    return np.frombuffer(lease.data, dtype, size // dtype.itemsize).reshape(shape)
 
 
-def _take(size: int) -> _Block:
+def _take(size: int) -> np.ndarray:
     """Return the smallest free block that holds `size` bytes without wasting half, or a new one."""
     global _total
     with _lock:
@@ -105,7 +104,7 @@ def _take(size: int) -> _Block:
         return _used(block)
 
 
-def _used(block: _Block) -> _Block:
+def _used(block: np.ndarray) -> np.ndarray:
     """Return a block that is no longer free, and note how much is in use, under the lock."""
     global _fullest
     if _keepers:
@@ -152,11 +151,11 @@ def _drop(count: int) -> None:
     del _free[:count]
 
 
-def _aligned(size: int) -> _Block:
+def _aligned(size: int) -> np.ndarray:
     """Return new bytes that start at a cache line."""
     block = np.empty(size + _ALIGNMENT, np.uint8)
     start = -block.ctypes.data % _ALIGNMENT
-    return block[start : start + size].view(_Block)
+    return block[start : start + size]
 
 
 @contextmanager

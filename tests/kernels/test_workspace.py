@@ -58,7 +58,8 @@ def test_large_arrays_start_at_a_cache_line():
 
 def test_views_and_copies_of_what_an_array_lives_in_give_nothing_back():
     array = workspace.empty((LARGE,), np.float64)
-    lease = array.base
+    lease = memoryview(array.base.base).obj
+    assert isinstance(lease, workspace._Lease)
     view, copy = lease[8:], lease.copy()
     del view, copy
     assert not workspace._free

@@ -22,6 +22,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from recorded import MEASURED, RESULTS, Spread, flops, options_of, product_rate, read, write
 
@@ -50,11 +51,11 @@ _PROSE = """\
 ### Recipes
 
 CIFAR-10 by `python -m cs231n train --recipe NAME`: mean and standard deviation over the seeds, of
-all 10,000 test images, on which no choice depends. PyTorch's time is ours times the ratio of steps
-of the same recipe, by the fastest of its ways (`python benchmarks/recipe_steps.py`). GFLOP/s count
-a convolution as its direct sum; beside them stands the rate of a large matrix product, measured in
-the same command, and the time that the steps would take at it. In the figure a line is a run, and
-its point the end, with changed copies where the recipe has them."""
+all 10,000 test images; the settings were chosen by held-out training images. PyTorch's time is ours
+times the ratio of steps of the same recipe (`python benchmarks/recipe_steps.py`), by the fastest of
+its ways. GFLOP/s count a convolution as its direct sum; beside them stands the rate of a large
+matrix product, measured in the same command, and the time that the steps would take at it. In the
+figure a line is a run, and its point the end, with changed copies where the recipe has them."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -344,7 +345,8 @@ def show(readme: Path = README, figure: Path = FIGURE) -> None:
     rows, drawn = table(), draw()
     if not rows or drawn is None:
         raise SystemExit("recipes: nothing was measured; expected runs that were recorded")
-    drawn.savefig(figure, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "recipes"}):  # without one, no two files have the same names
+        drawn.savefig(figure, metadata={"Date": None})
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads), *(list(row.values()) for row in rows)]
     text = "\n".join(

@@ -259,9 +259,11 @@ def test_the_readme_gets_one_table_and_one_figure(recipes, places):
     assert "resnet20" not in first
     assert first.endswith("\n\n## Troubleshooting\n\nrest\n")
     assert "](docs/recipes.svg)" in first
-    assert "<svg" in figure.read_text(encoding="utf-8")
+    drawn = figure.read_text(encoding="utf-8")
+    assert "<svg" in drawn
     recipes.show(readme, figure)
     assert readme.read_text(encoding="utf-8") == first
+    assert figure.read_text(encoding="utf-8") == drawn
 
 
 def test_nothing_is_told_of_recipes_that_were_not_measured(recipes, tmp_path):

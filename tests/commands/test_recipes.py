@@ -72,6 +72,10 @@ def test_the_speed_run_has_the_numbers_of_the_record(data, tmp_path):
     rates = {name: config["learning_rate"] for name, config in solver.optim_configs.items()}
     assert rates["W2"] == rates["W7"] == pytest.approx(0.24)
     assert (solver.update_rule, chosen.momentum) == ("muon", 0.6)
+    # Through the momenta, the shifts learn as fast as in the record, 64 times its rate of the mean.
+    of_record = 64 * 11.5 / (1 + 1 / (1 - 0.85)) / (1 - 0.85)
+    assert rates["beta3"] / (1 - 0.6) == pytest.approx(of_record, rel=0.1)
+    assert solver.groups["beta*"]["weight_decay"] == 0
     assert chosen.epochs * solver.groups["b1"]["until"] == pytest.approx(3, rel=0.02)
     found = [float(solver.schedule(progress)) for progress in (0, 0.25, 1)]
     np.testing.assert_allclose(found, [1, 0.75, 0])

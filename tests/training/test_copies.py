@@ -84,8 +84,10 @@ def trained(solver):
 
 
 def test_pools_of_processes_go_on_bit_for_bit():
+    # Before the pool begins: a thread of its own pickles them, with what NumPy draws next by then.
+    solvers = [solver_of() for _ in range(2)]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        runs = [pool.submit(trained, solver_of()) for _ in range(2)]
+        runs = [pool.submit(trained, solver) for solver in solvers]
         found = [run.result(timeout=300) for run in runs]
     expected = trained(solver_of())
     assert found == [expected, expected]

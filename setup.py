@@ -162,7 +162,7 @@ def extensions():
     limited = {"py_limited_api": True, "define_macros": [("Py_LIMITED_API", "0x030B0000")]}
     common = limited if ABI3 else {}
     kernels = sorted(glob("cs231n/kernels/csrc/*.c"))
-    headers = sorted(glob("cs231n/kernels/csrc/*.h") + glob("cs231n/kernels/csrc/*.inc"))
+    headers = sorted(glob("cs231n/kernels/csrc/*.h"))
     modules = [
         Extension("cs231n.im2col_cython", ["cs231n/im2col_cython.pyx"], **common),
         Extension(

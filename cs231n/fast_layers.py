@@ -259,13 +259,13 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    if 3 * cache.size < _FEW:  # it is two functions
-        return numpy_kernels.few_relu_backward(dout, cache)
     return _relu_backward(dout, cache)
 
 
 def _relu_backward(dout: Array, x: Array) -> Array:
     """Return dout where x, or the output, is positive and zero elsewhere."""
+    if 3 * x.size < _FEW:  # it is two functions
+        return numpy_kernels.few_relu_backward(dout, x)
     x, dout = _contiguous(x.dtype, x, dout)
     dx = workspace.empty(x.shape, x.dtype)
     kernels_for(dx).relu_backward(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
@@ -684,7 +684,7 @@ def layernorm_forward_fast(
     """
     eps = checks.eps("ln_param", ln_param)
     out, mean, var = _group_norm(x, gamma, beta, 1, eps)
-    return out, FastLayerNormCache(x, gamma, beta, mean, var, eps)
+    return out, FastLayerNormCache(x, gamma, beta, mean[:, 0], var[:, 0], eps)
 
 
 @backward(FastLayerNormCache, x="N D+", gamma="D", beta="D", mean="N", var="N")
@@ -694,7 +694,8 @@ def layernorm_backward_fast(dout: Array, cache: FastLayerNormCache) -> Gradients
     dout (N, D) -> dx (N, D), dgamma, dbeta (D,)
     """
     x, gamma, _, mean, var, eps = cache
-    return _norm_backward("group_norm_backward", dout, (x, gamma, mean, var), eps)
+    arrays = x, gamma, mean[:, None], var[:, None]
+    return _norm_backward("group_norm_backward", dout, arrays, eps)
 
 
 @forward(x="N C H W", gamma="1 C 1 1", beta="1 C 1 1")
@@ -708,8 +709,7 @@ def spatial_groupnorm_forward_fast(
     """
     G, eps = checks.groups(x, G), checks.eps("gn_param", gn_param)
     out, mean, var = _group_norm(x, gamma, beta, G, eps)
-    statistics = mean.reshape(len(x), G), var.reshape(len(x), G)
-    return out, FastGroupNormCache(x, gamma, beta, *statistics, eps)
+    return out, FastGroupNormCache(x, gamma, beta, mean, var, eps)
 
 
 @backward(
@@ -723,8 +723,10 @@ def spatial_groupnorm_backward_fast(dout: Array, cache: FastGroupNormCache) -> G
     `cs231n.layers.spatial_groupnorm_backward`
     """
     x, gamma, beta, mean, var, eps = cache
-    checks.groups(x, mean.shape[1])
-    arrays = x, gamma.reshape(-1), mean.reshape(-1), var.reshape(-1)
+    C, G = x.shape[1], mean.shape[1]
+    if not G or C % G:
+        checks.groups(x, G)
+    arrays = x, gamma.reshape(-1), mean, var
     dx, dgamma, dbeta = _norm_backward("group_norm_backward", dout, arrays, eps)
     return dx, dgamma.reshape(gamma.shape), dbeta.reshape(beta.shape)
 
@@ -737,7 +739,7 @@ def _group_norm(
     planes = x.reshape(_planes_shape(x))
     planes, scale, shift = _contiguous(dtype, planes, gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(planes.shape, dtype)
-    mean, var = np.empty(len(x) * G, dtype), np.empty(len(x) * G, dtype)
+    mean, var = np.empty((len(x), G), dtype), np.empty((len(x), G), dtype)
     kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
     return out.reshape(x.shape), mean, var
 
@@ -781,8 +783,16 @@ def _contiguous(dtype: np.dtype[Any], *arrays: Array) -> Sequence[Array]:
     """Return the arrays in C order, aligned and in one dtype, copied only where they are not."""
     for array in arrays:
         if array.dtype is not dtype or not array.flags.carray:
-            return [np.require(array, dtype, ["C", "A"]) for array in arrays]
+            return [_laid_out(dtype, array) for array in arrays]
     return arrays
+
+
+def _laid_out(dtype: np.dtype[Any], array: Array) -> Array:
+    """Return an array as kernels read it, whether it may be written to or not."""
+    flags = array.flags
+    if array.dtype is dtype and flags.c_contiguous and flags.aligned:
+        return array
+    return array.astype(dtype, "C")
 
 
 # Tutorials call the layers by the names of the course's several implementations of them.

@@ -390,12 +390,11 @@ cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double ep
     return s
 
 
-cdef norm_shape _group_shape(const floating[:, :, ::1] x, Py_ssize_t statistics,
-                             double eps) except *:
-    """Describe a normalisation of groups of channels, so many of all images, to the kernels."""
-    cdef norm_shape s = _norm_shape(x, 1, eps)
-    s.G = statistics // s.N
-    _require(s.G > 0 and s.N * s.G == statistics and s.C % s.G == 0)
+cdef norm_shape _group_shape(const floating[:, :, ::1] x, const floating[:, ::1] mean,
+                             const floating[:, ::1] var, double eps) except *:
+    """Describe a normalisation of groups of channels, with statistics (N, G), to the kernels."""
+    cdef norm_shape s = _norm_shape(x, mean.shape[1], eps)
+    _require(_same(mean.shape, var.shape, 2) and mean.shape[0] == s.N and s.C % s.G == 0)
     return s
 
 
@@ -503,34 +502,33 @@ def batch_norm_rest(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
 
 
 def group_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
-                       const floating[::1] beta, floating[:, :, ::1] out, floating[::1] mean,
-                       floating[::1] var, double eps):
-    """Write the output, mean and variance (N * G,) of x (N, C, pixels), normalised by groups."""
-    cdef norm_shape s = _group_shape(x, mean.shape[0], eps)
-    _require(_same(x.shape, out.shape, 3) and _same(mean.shape, var.shape, 1)
-             and gamma.shape[0] == s.C and beta.shape[0] == s.C)
+                       const floating[::1] beta, floating[:, :, ::1] out, floating[:, ::1] mean,
+                       floating[:, ::1] var, double eps):
+    """Write the output, mean and variance (N, G) of x (N, C, pixels), normalised by groups."""
+    cdef norm_shape s = _group_shape(x, mean, var, eps)
+    _require(_same(x.shape, out.shape, 3) and gamma.shape[0] == s.C and beta.shape[0] == s.C)
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.group_norm_forward(&s, &x[0, 0, 0], &gamma[0], &beta[0], &out[0, 0, 0], &mean[0],
-                                   &var[0], threads)
+        kernels.group_norm_forward(&s, &x[0, 0, 0], &gamma[0], &beta[0], &out[0, 0, 0],
+                                   &mean[0, 0], &var[0, 0], threads)
 
 
 def group_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
-                        const floating[::1] gamma, const floating[::1] mean,
-                        const floating[::1] var, floating[:, :, ::1] dx, floating[::1] dgamma,
-                        floating[::1] dbeta, double eps):
+                        const floating[::1] gamma, const floating[:, ::1] mean,
+                        const floating[:, ::1] var, floating[:, :, ::1] dx,
+                        floating[::1] dgamma, floating[::1] dbeta, double eps):
     """Write the gradients of x (N, C, pixels), gamma and beta."""
-    cdef norm_shape s = _group_shape(x, mean.shape[0], eps)
+    cdef norm_shape s = _group_shape(x, mean, var, eps)
     _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
-             and _same(mean.shape, var.shape, 1) and _hold(s.C, gamma, gamma, dgamma, dbeta))
+             and _hold(s.C, gamma, gamma, dgamma, dbeta))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef unsigned char[::1] scratch = workspace.scratch(kernels.group_norm_bytes(&s))
     with nogil:
-        kernels.group_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &mean[0], &var[0],
-                                    &dx[0, 0, 0], &dgamma[0], &dbeta[0], <void *>&scratch[0],
-                                    threads)
+        kernels.group_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &mean[0, 0],
+                                    &var[0, 0], &dx[0, 0, 0], &dgamma[0], &dbeta[0],
+                                    <void *>&scratch[0], threads)
 
 
 def softmax_loss(const floating[:, ::1] x, const long long[::1] y, floating[::1] losses,

@@ -79,6 +79,11 @@ def conv_backward(
     window: Window,
 ) -> None:
     """Write the gradients of the images and the filters, where asked for, and of the biases."""
+    if not len(x):
+        for gradient in (dw, db):
+            if gradient is not None:
+                gradient[...] = 0
+        return
     if dw is not None:
         _conv_dw(x, dout, dw, window)
     if dx is not None:
@@ -168,6 +173,8 @@ def max_pool_forward(x: np.ndarray, out: np.ndarray, argmax: np.ndarray, window:
     x (N, C, H, W), out and argmax (N, C, OH, OW).  The first of equal pixels counts, and a NaN
     counts as larger than any number.
     """
+    if not x.size:
+        return
     for index, (offset, rows, columns) in enumerate(_places(x, argmax, window)):
         value = x[..., rows, columns]
         if index == 0:
@@ -185,6 +192,8 @@ def max_pool_backward(dout: np.ndarray, argmax: np.ndarray, dx: np.ndarray, wind
     Return whether each place is one of its window; if not, dx holds nothing of use.
     """
     dx[...] = 0
+    if not dx.size:
+        return True
     known = np.zeros(argmax.shape, bool)
     for offset, rows, columns in _places(dx, argmax, window):
         here = argmax == offset
@@ -429,12 +438,12 @@ def group_norm_forward(
     var: np.ndarray,
     eps: float,
 ) -> None:
-    """Write the output, mean and variance (N * G,) of x (N, C, pixels), normalised by groups."""
-    rows = _groups(x, mean)
-    mean[...] = rows.mean(axis=1, dtype=np.float64)
-    centred = rows - mean[:, None]
-    var[...] = np.einsum("rk,rk->r", centred, centred) / rows.shape[1]
-    centred /= np.sqrt(var + eps)[:, None]
+    """Write the output, mean and variance (N, G) of x (N, C, pixels), normalised by groups."""
+    groups = _groups(x, mean)
+    mean[...] = groups.mean(axis=2, dtype=np.float64)
+    centred = groups - mean[..., None]
+    var[...] = np.einsum("ngk,ngk->ng", centred, centred) / groups.shape[2]
+    centred /= np.sqrt(var + eps)[..., None]
     np.multiply(centred.reshape(x.shape), gamma[:, None], out=out)
     out += beta[:, None]
 
@@ -451,19 +460,19 @@ def group_norm_backward(
     eps: float,
 ) -> None:
     """Write the gradients of x (N, C, pixels), gamma and beta."""
-    std = np.sqrt(var + eps)[:, None]
-    x_hat = (_groups(x, mean) - mean[:, None]) / std
+    std = np.sqrt(var + eps)[..., None]
+    x_hat = (_groups(x, mean) - mean[..., None]) / std
     dout.sum(axis=(0, 2), out=dbeta)
     dgamma[...] = np.einsum("ncp,ncp->c", dout, x_hat.reshape(x.shape))
     g = (dout * gamma[:, None]).reshape(x_hat.shape)
-    along = (g * x_hat).mean(axis=1, keepdims=True)
-    rows = (g - g.mean(axis=1, keepdims=True) - x_hat * along) / std
-    dx[...] = rows.reshape(x.shape)
+    along = (g * x_hat).mean(axis=2, keepdims=True)
+    dx[...] = ((g - g.mean(axis=2, keepdims=True) - x_hat * along) / std).reshape(x.shape)
 
 
 def _groups(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return the groups of x (N, C, pixels), of which each has a mean, as rows."""
-    return x.reshape(len(mean), max(x.size // max(len(mean), 1), 1))
+    """Return the numbers (N, G, ...) of the groups of x (N, C, pixels), whose means are (N, G)."""
+    G = mean.shape[1]
+    return x.reshape(*mean.shape, x.shape[1] // G * x.shape[2])
 
 
 def softmax_loss(

@@ -543,7 +543,7 @@ def test_bench_prints_small_calls(capsys):
     # Those of so few numbers are left to NumPy.
     assert not alone & {"affine forward", "affine backward", "relu forward", "relu backward"}
     assert {"leaky_relu backward", "conv forward", "softmax_loss"} <= alone
-    assert small["conv_relu backward"]["calls"] == 1  # the relu is one of them
+    assert small["conv_relu backward"]["calls"] == 1  # its relu, too
 
 
 def test_the_kernels_alone_are_those_that_the_layer_calls(rng):

@@ -120,13 +120,22 @@ def conv_backward_fast(
 
     dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
+    return _conv_backward(dout, cache, need_dx, need_dw)
+
+
+def _conv_backward(
+    dout: Array, cache: FastConvCache, need_dx: bool, need_dw: bool, relu: Array | None = None
+) -> ConvGradients:
+    """Return the gradients of a convolution, behind which may be a relu with this output."""
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
     images, filters, dout = _contiguous(dtype, x, w, dout)
+    if relu is not None:
+        (relu,) = _contiguous(dtype, relu)
     dx = workspace.empty(x.shape, dtype) if need_dx else None
     dw = workspace.empty(w.shape, dtype) if need_dw else None
     db = np.empty(len(w), dtype)
-    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window)
+    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window, relu)
     return dx, dw, db
 
 
@@ -259,14 +268,9 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    return _relu_backward(dout, cache)
-
-
-def _relu_backward(dout: Array, x: Array) -> Array:
-    """Return dout where x, or the output, is positive and zero elsewhere."""
-    if 3 * x.size < _FEW:  # it is two functions
-        return numpy_kernels.few_relu_backward(dout, x)
-    x, dout = _contiguous(x.dtype, x, dout)
+    if 3 * cache.size < _FEW:  # it is two functions
+        return numpy_kernels.few_relu_backward(dout, cache)
+    x, dout = _contiguous(cache.dtype, cache, dout)
     dx = workspace.empty(x.shape, x.dtype)
     kernels_for(dx).relu_backward(dout.reshape(-1), x.reshape(-1), dx.reshape(-1))
     return dx
@@ -375,7 +379,7 @@ class FastConvReluCache(NamedTuple):
     @property
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the output, and so of dout."""
-        return checks.any_array("", "relu", self.relu).shape
+        return self.relu.shape
 
 
 @forward(x="N C H W", w="F C HH WW", b="F")
@@ -390,7 +394,7 @@ def conv_relu_forward_fast(
     return out, FastConvReluCache(cache, out)
 
 
-@backward(FastConvReluCache)
+@backward(FastConvReluCache, conv_backward_fast, relu="N F OH OW")
 def conv_relu_backward_fast(
     dout: Array, cache: FastConvReluCache, need_dx: bool = True, need_dw: bool = True
 ) -> ConvGradients:
@@ -398,10 +402,9 @@ def conv_relu_backward_fast(
 
     dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
-    out = cache.relu
-    if not checks.are_floats(out):
-        (out,) = checks.float_arrays("", relu=out)
-    return conv_backward_fast(_relu_backward(dout, out), cache.conv, need_dx, need_dw)
+    conv, out = cache
+    checks.exact_shape("", "relu", out, conv.out_shape)
+    return _conv_backward(dout, conv, need_dx, need_dw, out)
 
 
 class FastBatchNormCache(NamedTuple):
@@ -714,7 +717,7 @@ def spatial_groupnorm_forward_fast(
 
 @backward(
     FastGroupNormCache,
-    x="N C+ H+ W+", gamma="1 C 1 1", beta="1 C 1 1", mean="N G", var="N G",
+    x="N C+ H+ W+", gamma="1 C 1 1", beta="1 C 1 1", mean="N G|C", var="N G|C",
 )  # fmt: skip
 def spatial_groupnorm_backward_fast(dout: Array, cache: FastGroupNormCache) -> Gradients:
     """Back-propagate through spatial group normalisation.
@@ -723,7 +726,6 @@ def spatial_groupnorm_backward_fast(dout: Array, cache: FastGroupNormCache) -> G
     `cs231n.layers.spatial_groupnorm_backward`
     """
     x, gamma, beta, mean, var, eps = cache
-    checks.groups(x, mean.shape[1])
     arrays = x, gamma.reshape(-1), mean, var
     dx, dgamma, dbeta = _norm_backward("group_norm_backward", dout, arrays, eps)
     return dx, dgamma.reshape(gamma.shape), dbeta.reshape(beta.shape)

@@ -907,7 +907,7 @@ def spatial_groupnorm_forward(
     return gamma * x_hat + beta, GroupNormCache(x_hat, gamma, beta, std.reshape(N, G))
 
 
-@backward(GroupNormCache, x_hat="N C H W", gamma="1 C 1 1", beta="1 C 1 1", std="N G")
+@backward(GroupNormCache, x_hat="N C H W", gamma="1 C 1 1", beta="1 C 1 1", std="N G|C")
 def spatial_groupnorm_backward(dout: Array, cache: GroupNormCache) -> Gradients:
     """Back-propagate through spatial group normalisation.
 

@@ -71,7 +71,7 @@ __all__ = [
     "upstream",
 ]
 
-_WORDS = {
+WORDS = {
     "N": "samples",
     "C": "channels",
     "D": "inputs",
@@ -186,7 +186,7 @@ def _disagreement(
         return f"{where}: {second} has shape {two.shape}; expected {_tuple_text(two_spec)}"
     one_size = one.shape[one_spec.split().index(letter)]
     two_size = two.shape[two_spec.split().index(letter)]
-    word = _WORDS.get(letter, letter)
+    word = WORDS.get(letter, letter)
     return (
         f"{where}: {first} has {one_size} {word} but {second} has {two_size}"
         f" ({first} {one.shape}, {second} {two.shape};"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -33,6 +33,8 @@ _DOCUMENTED = {
     ("dropout_param", "mask"),
     ("conv", "relu"),
 }
+CacheCheck = Callable[[Any, Any], tuple[Any, tuple[np.ndarray, ...]]]
+_CACHE_CHECKS: dict[Callable[..., Any], CacheCheck] = {}  # of the backward passes
 
 
 def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -46,21 +48,23 @@ def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def backward(
+    cache_type: type, first: Callable[..., Any] | None = None, /, **specs: str
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a layer its own cache, dout of the output's shape, and each gradient its dtype.
 
     The specs are those of entries of the cache in a row, and the gradients belong to the first of
     them, in order.  The output's shape is the cache's `out_shape`, or that of its first array.  The
     cache of ``backward(np.ndarray)`` is an array itself.  What a cache holds is checked at each
     call, for anybody may have changed it.
+
+    Of two layers in one, `first` is the backward pass of the one whose cache is the first entry: it
+    is checked as that one does, and the gradients belong to its arrays.
     """
-    is_array, has_shape = cache_type is np.ndarray, hasattr(cache_type, "out_shape")
-    checked = Specs({"cache": "..."} if is_array else specs).check
-    fields: tuple[str, ...] = getattr(cache_type, "_fields", ())
-    first = fields.index(next(iter(specs))) if specs else 0
-    entries = slice(first, first + len(specs))
-    if fields[entries] != tuple(specs):
-        raise ValueError(f"backward: {[*specs]} are no entries in a row of {cache_type.__name__}")
+    own = _cache_check(cache_type, specs)
+    if first is not None:
+        own = _nested(own, _CACHE_CHECKS[first])
+    has_shape = hasattr(cache_type, "out_shape")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         body: Callable[..., Any] = function
@@ -68,14 +72,7 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
 
         def run(given: tuple[Any, ...]) -> Any:
             dout, cache, flags = given[0], given[1], given[2:]
-            if type(cache) is not cache_type:
-                cache = _own(cache, cache_type, fields)
-            if "mask" in specs and cache.mask is None:  # as in the course's dropout in test mode
-                cache = cache._replace(mask=np.ones_like(dout))
-            found = (cache,) if is_array else cache[entries]
-            arrays = checked(found)
-            if arrays is not found:
-                cache = arrays[0] if is_array else cache._replace(**dict(zip(specs, arrays)))
+            cache, arrays = own(cache, dout)
             shape = cache.out_shape if has_shape else arrays[0].shape
             if not (checks.are_floats(dout) and dout.shape == shape):
                 dout = checks.upstream("", dout, shape)
@@ -83,9 +80,46 @@ def backward(cache_type: type, **specs: str) -> Callable[[Callable[P, R]], Calla
                 flags = tuple([checks.flag("", *pair) for pair in zip(flag_names, flags)])
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
-        return _layer(function, 2, run)
+        layer = _layer(function, 2, run)
+        _CACHE_CHECKS[layer] = own
+        return layer
 
     return decorate
+
+
+def _cache_check(cache_type: type, specs: Mapping[str, str]) -> CacheCheck:
+    """Return the function that makes of a cache this layer's own, and returns its arrays, too."""
+    is_array, with_mask = cache_type is np.ndarray, "mask" in specs
+    checked = Specs({"cache": "..."} if is_array else specs).check
+    fields: tuple[str, ...] = getattr(cache_type, "_fields", ())
+    start = fields.index(next(iter(specs))) if specs else 0
+    entries = slice(start, start + len(specs))
+    if fields[entries] != tuple(specs):
+        raise ValueError(f"backward: {[*specs]} are no entries in a row of {cache_type.__name__}")
+
+    def own(cache: Any, dout: Any) -> tuple[Any, tuple[np.ndarray, ...]]:
+        if type(cache) is not cache_type:
+            cache = _own(cache, cache_type, fields)
+        if with_mask and cache.mask is None:  # as in the course's dropout in test mode
+            cache = cache._replace(mask=np.ones_like(dout))
+        found = (cache,) if is_array else cache[entries]
+        arrays = checked(found)
+        if arrays is not found:
+            cache = arrays[0] if is_array else cache._replace(**dict(zip(specs, arrays)))
+        return cache, arrays
+
+    return own
+
+
+def _nested(outer: CacheCheck, inner: CacheCheck) -> CacheCheck:
+    """Return the check of a cache whose first entry is that of another layer."""
+
+    def own(cache: Any, dout: Any) -> tuple[Any, tuple[np.ndarray, ...]]:
+        cache, _ = outer(cache, dout)
+        first, arrays = inner(cache[0], dout)
+        return cache if first is cache[0] else cache._make((first, *cache[1:])), arrays
+
+    return own
 
 
 def _layer(

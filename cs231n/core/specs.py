@@ -2,7 +2,8 @@
 
 Equal letters are equal sizes, a digit 1 is an axis of length one, ``...`` stands for any further
 axes and ``D...`` for axes that hold D numbers.  ``H+`` is a size that may not be zero, ``N*`` one
-that may not where the options say 'train', and ``in C`` are labels of the rows of x.
+that may not where the options say 'train', ``G|C`` one that divides C, and ``in C`` are labels of
+the rows of x.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ class Specs:
         self._rows = any("D..." in letters for letters in axes.values())
         x = next(iter(axes.values()), [])
         self._filled = [(axis[0], axis[-1]) for axis in x if axis[-1] in "+*"]
-        # What `checks.shapes` reads.
-        self._plain = {
-            name: " ".join("..." if "..." in axis else axis.rstrip("+*") for axis in letters)
+        self._divisors = [
+            (name, *axis.split("|"))
             for name, letters in axes.items()
-        }
+            for axis in letters
+            if "|" in axis
+        ]
+        # What `checks.shapes` reads.
+        self._plain = {name: " ".join(map(_plain, letters)) for name, letters in axes.items()}
         self._known: set[tuple[tuple[int, ...], ...]] = set() if axes else {()}
 
     def check(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -66,6 +70,12 @@ class Specs:
         for letter, mark in self._filled:
             if sizes[letter] == 0 and (mark == "+" or trains):
                 raise checks.empty_error("", next(iter(specs)), arrays[0], self._filled[0][0])
+        for name, G, C in self._divisors:
+            if not sizes[G] or sizes[C] % sizes[G]:
+                raise ValueError(
+                    f": {name} has shape {specs[name][0].shape}; expected {G} to be a divisor of"
+                    f" the {sizes[C]} {checks.WORDS[C]}"
+                )
         return arrays
 
     def _remember(self, shapes: tuple[tuple[int, ...], ...]) -> None:
@@ -73,3 +83,8 @@ class Specs:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known.add(shapes)
+
+
+def _plain(axis: str) -> str:
+    """Return the letter of an axis without its marks."""
+    return "..." if "..." in axis else axis.split("|")[0].rstrip("+*")

@@ -11,6 +11,8 @@ choice of a `path`: a convolution takes the faster of two ways, which tests and 
 
 from libc.stdint cimport int64_t
 
+import numpy as np
+
 from cython cimport floating
 
 from cs231n.kernels import workspace
@@ -148,21 +150,40 @@ def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
                           <int>relu, <void *>&scratch[0], threads)
 
 
+cdef object _FLOAT32 = np.dtype(np.float32), _FLOAT64 = np.dtype(np.float64)
+
+
+cdef object _dtype(size_t bytes):
+    """Return the dtype of floats of so many bytes."""
+    return _FLOAT32 if bytes == 4 else _FLOAT64
+
+
 def conv_backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
                   const floating[:, :, :, ::1] dout, floating[:, :, :, ::1] dx,
-                  floating[:, :, :, ::1] dw, floating[::1] db, window, path="rule"):
+                  floating[:, :, :, ::1] dw, floating[::1] db, window,
+                  const floating[:, :, :, ::1] relu=None, path="rule"):
     """Write the gradients of the images, of the filters and of the biases.
 
     Each of the first two may be None and is left out; that of the biases is then the sum over the
-    pixels of their maps.
+    pixels of their maps.  Where a relu follows the convolution, its output is given, too, and dout
+    counts only where that is positive.
     """
     cdef window_shape s = _shape(x, w, dout, window, path)
     cdef bint with_dx = dx is not None, with_dw = dw is not None
     _require(db.shape[0] == s.F and (not with_dx or _same(dx.shape, x.shape, 4))
-             and (not with_dw or _same(dw.shape, w.shape, 4)))
+             and (not with_dw or _same(dw.shape, w.shape, 4))
+             and (relu is None or _same(relu.shape, dout.shape, 4)))
     cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
     cdef int threads = get_num_threads()
     cdef Py_ssize_t size = 1
+    cdef const floating *gradient = &dout[0, 0, 0, 0]
+    cdef floating[:, :, :, ::1] passed
+    if relu is not None:
+        passed = workspace.empty((s.N, s.F, s.OH, s.OW), _dtype(sizeof(floating)))
+        with nogil:
+            kernels.relu_backward(s.N * s.F * s.OH * s.OW, gradient, &relu[0, 0, 0, 0],
+                                  &passed[0, 0, 0, 0], threads)
+        gradient = &passed[0, 0, 0, 0]
     with nogil:
         if with_dx:
             size = max(size, kernels.conv_dx_bytes(&s, threads))
@@ -171,12 +192,12 @@ def conv_backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w
     cdef unsigned char[::1] scratch = workspace.scratch(size)
     with nogil:
         if with_dw:
-            kernels.conv_dw(&s, &x[0, 0, 0, 0], &dout[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0],
+            kernels.conv_dw(&s, &x[0, 0, 0, 0], gradient, &dw[0, 0, 0, 0], &db[0],
                             <void *>&scratch[0], threads)
         else:
-            kernels.sum_channels(s.N, s.F, s.OH * s.OW, &dout[0, 0, 0, 0], &db[0], threads)
+            kernels.sum_channels(s.N, s.F, s.OH * s.OW, gradient, &db[0], threads)
         if with_dx:
-            kernels.conv_dx(&s, &dout[0, 0, 0, 0], &w[0, 0, 0, 0], &dx[0, 0, 0, 0],
+            kernels.conv_dx(&s, gradient, &w[0, 0, 0, 0], &dx[0, 0, 0, 0],
                             <void *>&scratch[0], threads)
 
 

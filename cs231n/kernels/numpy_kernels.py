@@ -77,13 +77,19 @@ def conv_backward(
     dw: np.ndarray | None,
     db: np.ndarray,
     window: Window,
+    relu: np.ndarray | None = None,
 ) -> None:
-    """Write the gradients of the images and the filters, where asked for, and of the biases."""
+    """Write the gradients of the images and the filters, where asked for, and of the biases.
+
+    Where a relu follows the convolution, its output is given, too.
+    """
     if not len(x):
         for gradient in (dw, db):
             if gradient is not None:
                 gradient[...] = 0
         return
+    if relu is not None:
+        dout = few_relu_backward(dout, relu)
     if dw is not None:
         _conv_dw(x, dout, dw, window)
     if dx is not None:

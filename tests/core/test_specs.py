@@ -58,6 +58,19 @@ def test_what_may_be_empty_in_test_mode_may_not_be_in_train_mode():
         checked((empty, {"mode": "train"}))
 
 
+@pytest.mark.parametrize("G", [4, 5, 0, 12])
+def test_a_size_that_must_divide_another_does(G):
+    checked = Specs({"x": "N C", "mean": "N G|C"}).check
+    x = np.ones((2, 6))
+    for divisor in (1, 2, 3, 6):
+        given = x, np.ones((2, divisor))
+        assert checked(given) is given
+    for _ in range(2):
+        message = rf"^: mean has shape \(2, {G}\); expected G to be a divisor of the 6 channels$"
+        with pytest.raises(ValueError, match=message):
+            checked((x, np.ones((2, G))))
+
+
 def test_labels_are_looked_at_although_the_shapes_are_known():
     checked, y = Specs({"x": "N C", "y": "in C"}).check, np.array([0, 2])
     assert checked((X, y, 0.1)) == (X, y, 0.1)

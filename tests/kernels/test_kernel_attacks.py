@@ -70,6 +70,34 @@ def test_a_ragged_relu_in_a_cache_is_named(rng):
         fast_layers.conv_relu_backward_fast(out, cache._replace(relu=[[1.0], [1.0, 2.0]]))
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_relu_of_other_images_in_a_cache_is_refused(images, backend_name, rng):
+    x, w = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((2, 3, 3, 3))
+    out, cache = fast_layers.conv_relu_forward_fast(x, w, np.ones(2), {"stride": 1, "pad": 1})
+    other = np.ones((images, 2, 4, 4))
+    message = rf"^conv_relu_backward_fast: relu has shape \({images}, .*; expected \(2, 2, 4, 4\)"
+    with pytest.raises(ValueError, match=message):
+        fast_layers.conv_relu_backward_fast(other, cache._replace(relu=other))
+    if backend_name != "numpy":  # whose kernels trust what calls them
+        dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(2)
+        with pytest.raises(ValueError, match="native: .* sizes"):
+            backend.kernels().conv_backward(x, w, out, dx, dw, db, (3, 3, 1, 1), other)
+
+
+def test_a_convolution_in_a_cache_is_checked_as_its_own_backward_pass_does(rng):
+    x, w = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((2, 3, 3, 3))
+    out, cache = fast_layers.conv_relu_forward_fast(x, w, np.ones(2), {"stride": 1, "pad": 1})
+    backward = fast_layers.conv_relu_backward_fast
+    with pytest.raises(ValueError, match=r"^conv_relu_backward_fast: x has 3 channels but w has 2"):
+        backward(out, cache._replace(conv=cache.conv._replace(w=w[:, :2])))
+    with pytest.raises(
+        TypeError, match=r"^conv_relu_backward_fast: cache is a \w+; expected the Fa"
+    ):
+        backward(out, cache._replace(conv=cache))
+    for one, other in zip(backward(out, cache), backward(out, (tuple(cache.conv), cache.relu))):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("places", [3, -1, 7 * 6])
 def test_places_beside_the_windows_are_found_again(places, backend_name, rng):
     x, param = rng.standard_normal((2, 3, 7, 6)), {"pool_height": 2, "pool_width": 3, "stride": 1}

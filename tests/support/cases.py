@@ -91,12 +91,15 @@ CONV_CASES = {
 
 
 def conv_by_kernels(arrays, pad, path, relu=False):
-    """Return out, dx, dw and db of a 3x3 convolution with stride 1 by one way of the kernels."""
+    """Return out, dx, dw and db of a 3x3 convolution with stride 1 by one way of the kernels.
+
+    A relu may follow.
+    """
     x, w, b, dout = arrays
     kernels, window = backend.kernels(), (3, 3, 1, pad)
     out, dx, dw, db = results = [np.full_like(array, np.nan) for array in (dout, x, w, b)]
     kernels.conv_forward(x, w, b, out, window, relu=relu, path=path)
-    kernels.conv_backward(x, w, dout, dx, dw, db, window, path=path)
+    kernels.conv_backward(x, w, dout, dx, dw, db, window, out if relu else None, path)
     return results
 
 

@@ -20,9 +20,17 @@ from cs231n.core import checks
 from cs231n.measuring.machine import describe
 from cs231n.measuring.timing import Contest, Times, load_torch, measure, require_agreement
 
-__all__ = ["TOLERANCE", "Bench", "Work", "run_script"]
+__all__ = ["PROCESS", "TOLERANCE", "Bench", "Work", "run_script", "threads_of"]
 
 TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
+# The environment of a process that is timed: memory that is freed stays with it and large pages are
+# allowed, so that PyTorch, too, works in memory used before.
+PROCESS = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
 _QUICK_ROUNDS = 3
 _GEMM_SIZE = 768
 _TITLE_WIDTH, _CELL_WIDTH = 50, 17
@@ -263,17 +271,14 @@ def run_script(text: str | None, competitors: Sequence[str], run: Callable[[Benc
 def _start_afresh(threads: int) -> None:
     """Start Python again where the environment is not the one that a benchmark needs.
 
-    Libraries read their number of threads when they are loaded.  Memory that is freed stays with
-    the process and large pages are allowed, so that PyTorch, too, works in memory used before.
+    Libraries read their number of threads when they are loaded.
     """
-    wanted = {
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OMP_NUM_THREADS": str(threads),
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-        "MALLOC_TOP_PAD_": str(1 << 28),
-        "THP_MEM_ALLOC_ENABLE": "1",
-    }
+    wanted = {**threads_of(threads), **PROCESS}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.execve(sys.executable, sys.orig_argv, {**os.environ, **wanted})
+
+
+def threads_of(number: int) -> dict[str, str]:
+    """Return the environment in which libraries use so many threads."""
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+    return dict.fromkeys(names, str(number))

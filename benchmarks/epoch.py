@@ -46,7 +46,7 @@ def run(bench: Bench) -> None:
         name, images, labels = load(dtype)
         np.random.seed(231)
         model = ThreeLayerConvNet(hidden_dim=500, reg=0.001, dtype=np.dtype(dtype))
-        trainings = competitors(bench, model, "adam", images, labels)
+        trainings = competitors(bench.torch, model, "adam", images, labels)
         steps = len(images) // _BATCH_SIZE
         batches = np.random.default_rng(231).integers(len(images), size=(steps, _BATCH_SIZE))
         title = f"epoch of {name}, {steps} steps of {_BATCH_SIZE}"

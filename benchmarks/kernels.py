@@ -36,17 +36,23 @@ def run(bench: Bench) -> None:
         for sizes in CONVOLUTIONS:
             compare_convolution(bench, dtype, *sizes)
         _compare_passes(bench, dtype, _pool(dtype))
-        _compare_passes(bench, dtype, _batch_norm(dtype))
+        _compare_passes(bench, dtype, batch_norm(dtype))
         compare_adam(bench, dtype)
 
 
 def compare_convolution(bench: Bench, dtype: str, *sizes: int, prefix: str = "") -> None:
     """Compare the two passes of a convolution with the sizes of a row of `CONVOLUTIONS`."""
+    problem = convolution(dtype, *sizes)
+    _, w, _ = problem.arrays
+    _compare_passes(bench, dtype, problem, 2.0 * problem.dout.size * w[0].size, prefix)
+
+
+def convolution(dtype: str, *sizes: int) -> Problem:
+    """Return a convolution with the sizes of a row of `CONVOLUTIONS`."""
     N, C, H, W, F, HH, WW, stride, pad = sizes
     OH, OW = (H + 2 * pad - HH) // stride + 1, (W + 2 * pad - WW) // stride + 1
     x, w, b, dout = _draw(dtype, (N, C, H, W), (F, C, HH, WW), (F,), (N, F, OH, OW))
-    problem = Problem("conv", (x, w, b), ({"stride": stride, "pad": pad},), dout)
-    _compare_passes(bench, dtype, problem, 2.0 * dout.size * w[0].size, prefix)
+    return Problem("conv", (x, w, b), ({"stride": stride, "pad": pad},), dout)
 
 
 def _pool(dtype: str) -> Problem:
@@ -56,7 +62,7 @@ def _pool(dtype: str) -> Problem:
     return Problem("max_pool", (x,), (pool_param,), dout)
 
 
-def _batch_norm(dtype: str) -> Problem:
+def batch_norm(dtype: str) -> Problem:
     """Return a spatial batch normalisation."""
     x, gamma, beta, dout = _draw(dtype, (64, 32, 32, 32), (32,), (32,), (64, 32, 32, 32))
     return Problem("spatial_batchnorm", (x, gamma, beta), ({"mode": "train"},), dout)

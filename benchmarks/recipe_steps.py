@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from common import PROCESS
 from recorded import RESULTS, flops, options_of, product_rate, read, write
 
 from cs231n.classifiers import Network
@@ -47,13 +48,6 @@ COLUMNS = (
 _IMAGES = 49000  # of the training set, by which the steps of a recipe are counted
 _CHECKED = 8  # images by which the two are compared
 _TOLERANCE = 1e-8
-# So that PyTorch, too, works in memory that was used before, as in common.py.
-_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-    "THP_MEM_ALLOC_ENABLE": "1",
-}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -102,22 +96,22 @@ def _data(count: int, dtype: str) -> Dataset:
 def turn(way: str, solver: Solver, options: argparse.Namespace) -> dict[str, Any]:
     """Make a turn: return the seconds of each step, and the memory that a step needs."""
     step = solver.step if way == "ours" else TorchTraining(solver, way).step
-    before = _resident()
+    before = resident()
     step()
     seconds = []
     for _ in range(options.steps):
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "megabytes": _peak() - before}
+    return {"seconds": seconds, "megabytes": peak() - before}
 
 
-def _resident() -> float:
+def resident() -> float:
     """Return the memory of this process now, in megabytes; nan where nobody tells."""
     return _status("VmRSS")
 
 
-def _peak() -> float:
+def peak() -> float:
     """Return the most memory that this process had, in megabytes; nan where nobody tells."""
     return _status("VmHWM")
 
@@ -304,7 +298,7 @@ def compare(recipe: str, options: argparse.Namespace) -> None:
     for index in range(options.rounds):
         rates.append(product_rate())
         for way in list(ways)[:: -1 if index % 2 else 1]:
-            found[way].append(_in_process(recipe, way, options, _MEMORY))
+            found[way].append(_in_process(recipe, way, options, PROCESS))
     memory = {
         way: _in_process(recipe, way, argparse.Namespace(steps=1, batch=options.batch), {})
         for way in ways

@@ -46,14 +46,17 @@ class Training:
 class TorchTraining:
     """The same network in PyTorch, with the same parameters."""
 
-    def __init__(self, torch: Any, ours: Training, rule: str, channels_last: bool) -> None:
+    def __init__(
+        self, torch: Any, ours: Training, rule: str, channels_last: bool, compiled: bool = False
+    ) -> None:
         self._torch = torch
         layout = torch.channels_last if channels_last else torch.contiguous_format
         images, labels = ours._images, ours._labels
         self._images = torch.from_numpy(images).to(memory_format=layout)
         self._labels = torch.from_numpy(labels)
-        self._net = to_torch(ours.model).train().to(memory_format=layout)
-        self._optimizer = torch_optimizer(torch, self._net, rule, ours.model.reg)
+        net = to_torch(ours.model).train().to(memory_format=layout)
+        self._net = torch.compile(net) if compiled else net
+        self._optimizer = torch_optimizer(torch, net, rule, ours.model.reg)
 
     def __call__(self, batch: np.ndarray) -> float:
         """Step once."""
@@ -83,13 +86,13 @@ def torch_optimizer(torch: Any, net: Any, rule: str, reg: float) -> Any:
 
 
 def competitors(
-    bench: Bench, model: Network, rule: str, images: np.ndarray, labels: np.ndarray
+    torch: Any, model: Network, rule: str, images: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
-    """Return the network in training, by us and by PyTorch."""
+    """Return the network in training, by us and, where there is PyTorch, by that."""
     trainings: dict[str, Any] = {"ours": Training(model, rule, images, labels)}
-    if bench.torch is not None:
+    if torch is not None:
         for name, channels_last in (("torch", False), ("torch nhwc", True)):
-            trainings[name] = TorchTraining(bench.torch, trainings["ours"], rule, channels_last)
+            trainings[name] = TorchTraining(torch, trainings["ours"], rule, channels_last)
     return trainings
 
 
@@ -99,7 +102,7 @@ def compare_steps(bench: Bench, title: str, model: Network, rule: str, batch_siz
     images = rng.standard_normal((_SAMPLES, 3, 32, 32)).astype(model.dtype)
     labels = rng.integers(10, size=_SAMPLES)
     batch = rng.integers(_SAMPLES, size=batch_size)
-    trainings = competitors(bench, model, rule, images, labels)
+    trainings = competitors(bench.torch, model, rule, images, labels)
 
     def after_steps(training: Any) -> Callable[[], np.ndarray]:
         def run() -> np.ndarray:

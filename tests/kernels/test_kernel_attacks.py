@@ -80,7 +80,7 @@ def test_a_relu_of_other_images_in_a_cache_is_refused(images, backend_name, rng)
         fast_layers.conv_relu_backward_fast(other, cache._replace(relu=other))
     if backend_name != "numpy":  # whose kernels trust what calls them
         dx, dw, db = np.empty_like(x), np.empty_like(w), np.empty(2)
-        with pytest.raises(ValueError, match="native: .* sizes"):
+        with pytest.raises(ValueError, match=r"native: .* sizes"):
             backend.kernels().conv_backward(x, w, out, dx, dw, db, (3, 3, 1, 1), other)
 
 

@@ -42,7 +42,7 @@ HERE = Path(__file__).resolve()
 WAYS = ("ours", "torch", "torch nhwc", "torch compile")
 _DEEP = "conv32-conv32-pool-conv64-conv64-pool-conv128-conv128-gmax-fc10"
 _RULE = "nesterov_momentum"
-_LEAST_CALLS = 5
+_LEAST_CALLS, _MOST_SECONDS = 5, 3600
 # A network makes more of a rounding error with each layer.
 _SLACK = 10.0
 
@@ -162,8 +162,12 @@ def main(words: Sequence[str] | None = None) -> int:
     add("--seconds", type=float, default=2.0, help="that a turn takes (default 2)")
     add("--turn", choices=(*WAYS, "all"), help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    checks.integer("processes", "--threads", options.threads, 1)
-    checks.integer("processes", "--rounds", options.rounds, 1)
+    try:
+        checks.integer(parser.prog, "--threads", options.threads, 1)
+        checks.integer(parser.prog, "--rounds", options.rounds, 1)
+        checks.number(parser.prog, "--seconds", options.seconds, 0, _MOST_SECONDS)
+    except ValueError as error:
+        sys.exit(str(error))
     names = [row for row in ROWS if not options.rows or any(word in row for word in options.rows)]
     if not names:
         parser.error(f"no row has any of {options.rows} in its name; expected some of {[*ROWS]}")

@@ -30,6 +30,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 __all__ = [
+    "WORDS",
     "any_array",
     "are_floats",
     "attributes",
@@ -71,6 +72,7 @@ __all__ = [
     "upstream",
 ]
 
+# What the letters of a shape count, for messages.
 WORDS = {
     "N": "samples",
     "C": "channels",

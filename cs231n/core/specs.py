@@ -74,7 +74,7 @@ class Specs:
             if not sizes[G] or sizes[C] % sizes[G]:
                 raise ValueError(
                     f": {name} has shape {specs[name][0].shape}; expected {G} to be a divisor of"
-                    f" the {sizes[C]} {checks.WORDS[C]}"
+                    f" the {sizes[C]} {checks.WORDS.get(C, C)}"
                 )
         return arrays
 

@@ -1,5 +1,6 @@
-"""The benchmark of the two ways of a convolution names ways that the kernels have."""
+"""The benchmarks compare what the kernels have, and time nothing before all agree."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import KERNELS, assert_close
+
+from cs231n import fast_layers
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -32,3 +35,49 @@ def test_the_ways_that_are_compared_are_those_of_the_kernels(monkeypatch):
             assert np.isfinite(found).all()
             assert_close(found, results["direct"], looser=10)
     monkeypatch.delitem(sys.modules, "common")
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Return the script whose competitors have processes of their own."""
+    before, threads = {*sys.modules}, fast_layers.get_num_threads()
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield importlib.import_module("processes")
+    for name in {*sys.modules} - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == BENCHMARKS:
+            del sys.modules[name]
+    fast_layers.set_num_threads(threads)
+
+
+def test_a_turn_times_one_way_after_all_agree(processes, monkeypatch):
+    options = SimpleNamespace(threads=1, seconds=0.0, turn="all")
+    problem = processes.partial(processes.convolution, "float64", 2, 3, 5, 5, 4, 3, 3, 1, 1)
+    for index in (0, 1):
+        ways = lambda: processes.layer(problem, index)  # noqa: E731, B023 (called below)
+        monkeypatch.setitem(processes.ROWS, "small", (ways, 1e-10))
+        options.turn = "all"
+        found = processes.turn("small", options)["ways"]
+        assert found[0] == "ours"
+        for options.turn in found:
+            assert processes.turn("small", options)["seconds"] > 0
+
+
+def test_ways_that_differ_are_not_timed(processes, monkeypatch):
+    ways = {"ours": lambda: np.ones(2), "torch": lambda: np.zeros(2)}
+    monkeypatch.setitem(processes.ROWS, "small", (lambda: ways, 1e-3))
+    with pytest.raises(ArithmeticError, match=r"small: torch differs from ours"):
+        processes.turn("small", SimpleNamespace(threads=1, seconds=0.0, turn="all"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["conf"], "no row has any of"),
+        (["--rounds", "0"], "--rounds is 0; expected an integer >= 1"),
+        (["--seconds", "nan"], "--seconds is nan"),
+    ],
+)
+def test_a_wrong_word_or_number_is_told_in_one_line(processes, words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        processes.main(words)
+    assert message in capsys.readouterr().err + str(stopped.value.code)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import KERNELS
 
-from cs231n import fast_layers
+from cs231n import fast_layers, layers
 from cs231n.kernels import backend, fast_optim, numpy_kernels
 
 RUNS = [("caches", KERNELS[0]), ("caches", "numpy"), ("doors", KERNELS[0]), ("switching", "auto")]
@@ -96,6 +96,20 @@ def test_a_convolution_in_a_cache_is_checked_as_its_own_backward_pass_does(rng):
         backward(out, cache._replace(conv=cache))
     for one, other in zip(backward(out, cache), backward(out, (tuple(cache.conv), cache.relu))):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("module", [layers, fast_layers])
+def test_groups_in_a_cache_that_do_not_divide_the_channels_are_refused(module, rng):
+    suffix = "_fast" if module is fast_layers else ""
+    forward = getattr(module, f"spatial_groupnorm_forward{suffix}")
+    backward = getattr(module, f"spatial_groupnorm_backward{suffix}")
+    weights = np.ones((2, 1, 6, 1, 1))
+    out, cache = forward(rng.standard_normal((2, 6, 4, 4)), *weights, 2, {})
+    statistics = [name for name in ("mean", "var", "std") if name in cache._fields]
+    edited = cache._replace(**dict.fromkeys(statistics, np.ones((2, 4))))
+    message = rf"^{backward.__name__}: {statistics[0]} has shape \(2, 4\); .* divisor of the 6 chan"
+    with pytest.raises(ValueError, match=message):
+        backward(out, edited)
 
 
 @pytest.mark.parametrize("places", [3, -1, 7 * 6])

@@ -5,17 +5,18 @@ Start with `cs231n.layers` (the reference), `cs231n.fast_layers` (its fast twin)
 that was trained; ``python -m cs231n --help`` lists the commands.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+# Type checkers take it for true.  Nothing is imported here, for Ctrl-C would end in a traceback: it
+# has an answer only when `main` runs.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from cs231n.classifiers.stored import load_model as load_model
 
 __version__ = "1.0.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Return `load_model`, which is imported only when it is used: the package itself is light."""
     if name == "load_model":
         from cs231n.classifiers import stored

@@ -1,14 +1,15 @@
 """The command line: ``python -m cs231n`` lists the commands."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False  # to Python; see the package's own lines
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run a command and return its exit status.
 
     Parameters
@@ -25,10 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported only here, where Ctrl-C and mistakes in the environment have an answer already.
     try:
         from cs231n.commands import command_line
-    except KeyboardInterrupt:
+
+        return command_line.run(arguments)
+    # Before or after what the command line itself looks after.  Where a class is being made, Python
+    # before 3.12 puts a RuntimeError in front.
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not any(isinstance(one, KeyboardInterrupt) for one in (error, error.__cause__)):
+            raise
         print("cs231n: interrupted", file=sys.stderr)
         return 130
-    return command_line.run(arguments)
 
 
 if __name__ == "__main__":

@@ -166,18 +166,24 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def heeded_ctrl_c() -> Iterator[None]:
     """Let Ctrl-C end the body, though modules that are just being imported may hide it.
 
-    Some answer it with an ImportError, and errors in callbacks are only printed.
+    Some answer it with an ImportError, and in callbacks Python would only print it.
     """
-    seen = []
+    seen, printed = [], sys.unraisablehook
 
     def note(number: int, frame: FrameType | None) -> None:
         """Remember the signal, and do what Python does by default."""
         seen.append(number)
         signal.default_int_handler(number, frame)
 
+    def unraisable(found: sys.UnraisableHookArgs) -> None:
+        """Print an error in a callback, unless it is what was noted."""
+        if not (seen and isinstance(found.exc_value, KeyboardInterrupt)):
+            printed(found)
+
     changed = signal.getsignal(signal.SIGINT) is signal.default_int_handler and _is_main_thread()
     if changed:
         signal.signal(signal.SIGINT, note)
+        sys.unraisablehook = unraisable
     try:
         yield
     except Exception:
@@ -185,6 +191,7 @@ def heeded_ctrl_c() -> Iterator[None]:
             raise
     finally:
         if changed:
+            sys.unraisablehook = printed
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if seen:
         raise KeyboardInterrupt

@@ -245,6 +245,73 @@ def test_ctrl_c_that_a_module_hides_while_it_is_imported(swallows, monkeypatch, 
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_nothing_is_imported_where_ctrl_c_has_no_answer_yet(tmp_path):
+    code = "import sys; before = {*sys.modules}; import cs231n.__main__"
+    code += "; print(*{*sys.modules} - before)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert {*done.stdout.split()} == {"cs231n", "cs231n.__main__"}, done.stderr
+
+
+class Interrupts:
+    """What is interrupted, or fails, when it is no longer needed."""
+
+    def __init__(self, by_ctrl_c):
+        self.by_ctrl_c = by_ctrl_c
+
+    def __del__(self):
+        if self.by_ctrl_c:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        raise ArithmeticError("in a callback")
+
+
+@POSIX
+@pytest.mark.parametrize(("by_ctrl_c", "count"), [(True, 0), (False, 1)])
+def test_ctrl_c_in_a_callback_of_an_import_is_told_once(by_ctrl_c, count, monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    monkeypatch.setattr(command_line, "_load", lambda name: Interrupts(by_ctrl_c) and 1 / 0)
+    if by_ctrl_c:
+        assert main(["check"]) == 130
+        assert capsys.readouterr().err == "cs231n: interrupted\n"
+    else:
+        with pytest.raises(ZeroDivisionError):
+            main(["check"])
+    assert len(told) == count
+
+
+def test_ctrl_c_behind_a_runtime_error_is_told_and_any_other_is_not(monkeypatch, capsys):
+    def failing(cause):
+        def run(_):
+            raise RuntimeError("a class") from cause
+
+        return run
+
+    monkeypatch.setattr(command_line, "run", failing(KeyboardInterrupt()))
+    assert main([]) == 130
+    assert capsys.readouterr().err == "cs231n: interrupted\n"
+    monkeypatch.setattr(command_line, "run", failing(ValueError()))
+    with pytest.raises(RuntimeError, match="a class"):
+        main([])
+
+
+@pytest.mark.parametrize("moment", ["__enter__", "__exit__"])
+def test_ctrl_c_while_the_surroundings_are_prepared_or_left(moment, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    prepared = {"__enter__": lambda _: None, "__exit__": lambda *_: None, moment: interrupted}
+    monkeypatch.setattr(command_line, "prepared", type("Prepared", (), prepared))
+    assert main([]) == 130
+    assert capsys.readouterr().err == "cs231n: interrupted\n"
+
+
 @POSIX
 def test_ctrl_c_at_any_moment_of_the_start(tmp_path):
     traces = 0

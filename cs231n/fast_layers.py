@@ -129,13 +129,15 @@ def _conv_backward(
     """Return the gradients of a convolution, behind which may be a relu with this output."""
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
-    images, filters, dout = _contiguous(dtype, x, w, dout)
+    arrays: tuple[Array, ...] = x, w, dout
     if relu is not None:
-        (relu,) = _contiguous(dtype, relu)
+        checks.exact_shape("", "relu", relu, (len(x), len(w), *window.over(x)))
+        arrays = *arrays, relu
+    images, filters, dout, *relus = _contiguous(dtype, *arrays)
     dx = workspace.empty(x.shape, dtype) if need_dx else None
     dw = workspace.empty(w.shape, dtype) if need_dw else None
     db = np.empty(len(w), dtype)
-    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window, relu)
+    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window, *relus)
     return dx, dw, db
 
 
@@ -402,9 +404,7 @@ def conv_relu_backward_fast(
 
     dout (N, F, OH, OW) -> dx (N, C, H, W) or None, dw (F, C, HH, WW) or None, db (F,)
     """
-    conv, out = cache
-    checks.exact_shape("", "relu", out, conv.out_shape)
-    return _conv_backward(dout, conv, need_dx, need_dw, out)
+    return _conv_backward(dout, cache.conv, need_dx, need_dw, cache.relu)
 
 
 class FastBatchNormCache(NamedTuple):

@@ -2,8 +2,9 @@
 
 Batch norm then is ``scale * x + shift`` with constants for each channel, and that of a convolution
 is the convolution with filters and biases that are multiplied and moved.  The folded filters are
-made anew for each batch, which costs less than one image: nothing is kept that could be out of date
-when somebody changes a parameter or a statistic in place.
+made anew for each batch: nothing is kept that could be out of date when somebody changes a
+parameter or a statistic in place.  Where all maps of a batch are smaller than the filters, as those
+of a single image may be, the maps are normalised instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from cs231n.classifiers.layer import Layer
 from cs231n.core import checks
+from cs231n.kernels import workspace
 from cs231n.kernels.backend import REFERENCE, backend
 from cs231n.layer_utils import BEHIND_BATCHNORM, CONV, CONV_RELU, RELU, SPATIAL_BATCHNORM
 
@@ -22,10 +24,11 @@ __all__ = ["folded"]
 
 # What is left of a normalisation behind the convolution that it is folded into.
 _LEFT = {SPATIAL_BATCHNORM: None, **BEHIND_BATCHNORM}
+_PIXELS = 64  # of a usual map: a filter of more numbers than all images' maps have is not folded
 
 
 def folded(
-    layers: Sequence[Layer], params: Mapping[str, np.ndarray]
+    layers: Sequence[Layer], params: Mapping[str, np.ndarray], N: int
 ) -> tuple[list[Layer], dict[str, np.ndarray]]:
     """Return layers that give the same scores in test mode with fewer passes over the images.
 
@@ -35,6 +38,8 @@ def folded(
         Of a network.
     params : mapping of str to ndarray
         Their weights.
+    N : int
+        Images of the batch.
 
     Returns
     -------
@@ -46,10 +51,10 @@ def folded(
     params = dict(params)
     if backend() == REFERENCE:
         return list(layers), params
-    return list(_folded(layers, params)), params
+    return list(_folded(layers, params, N)), params
 
 
-def _folded(layers: Sequence[Layer], params: dict[str, np.ndarray]) -> Iterator[Layer]:
+def _folded(layers: Sequence[Layer], params: dict[str, np.ndarray], N: int) -> Iterator[Layer]:
     """Yield the layers; what is folded is put into params."""
     following: list[Layer | None] = [*layers[1:], None]
     taken = False
@@ -57,7 +62,7 @@ def _folded(layers: Sequence[Layer], params: dict[str, np.ndarray]) -> Iterator[
         if taken:
             taken = False
             continue
-        if layer.stage != CONV or behind is None or behind.stage not in _LEFT:
+        if behind is None or not _pays(layer, behind, params, N):
             yield layer
             continue
         unit, taken = _LEFT[behind.stage], True
@@ -70,6 +75,14 @@ def _folded(layers: Sequence[Layer], params: dict[str, np.ndarray]) -> Iterator[
             yield Layer(unit, (), behind.options[1:])
 
 
+def _pays(layer: Layer, behind: Layer, params: Mapping[str, np.ndarray], N: int) -> bool:
+    """Tell whether two layers can be one, and its filters are made sooner than maps normalised."""
+    if layer.stage != CONV or behind.stage not in _LEFT:
+        return False
+    _, C, HH, WW = params[layer.weights[0]].shape
+    return C * HH * WW <= N * _PIXELS
+
+
 def _fold(layer: Layer, behind: Layer, params: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return the filters and biases of a convolution and the batch norm behind it."""
     w, b = (params[name] for name in layer.weights)
@@ -78,7 +91,6 @@ def _fold(layer: Layer, behind: Layer, params: Mapping[str, np.ndarray]) -> list
     channels = np.empty((0, len(w)), w.dtype)
     _, eps, _, mean, var = checks.bn_options(bn_param, channels, "Network.loss")
     scale = gamma / np.sqrt(var.astype(np.float64) + eps)
-    return [
-        (w * scale[:, None, None, None]).astype(w.dtype),
-        ((b - mean) * scale + beta).astype(b.dtype),
-    ]
+    filters = workspace.empty(w.shape, w.dtype)
+    np.multiply(w, scale.astype(w.dtype)[:, None, None, None], out=filters)
+    return [filters, ((b - mean) * scale + beta).astype(b.dtype)]

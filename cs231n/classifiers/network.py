@@ -262,7 +262,8 @@ class Network:
     def _test_scores(self, X: np.ndarray) -> np.ndarray:
         """Return the scores of images in test mode, and keep nothing for a backward pass."""
         out = self._prepared(X, "test")
-        for step in chain.forward_steps(*folding.folded(self._layers, self.params), out):
+        layers, params = folding.folded(self._layers, self.params, len(X))
+        for step in chain.forward_steps(layers, params, out):
             out = step.out
         return out
 

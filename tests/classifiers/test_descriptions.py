@@ -314,18 +314,36 @@ def test_folded_filters_give_the_scores_of_the_layers_one_by_one(name, backend_n
                 param["running_var"] *= 1.5
 
 
-def test_a_convolution_with_batch_norm_is_one_layer_in_test_mode(monkeypatch):
-    model = net("silu")
-    model._layers = [layer for layer in model._layers if layer.stage.name != "pool"]
-    model.params["W2"] = np.zeros((4 * 49, 5))
-    X, y = batch()
-    model.loss(X, y)
+@pytest.fixture
+def normalisations(monkeypatch):
     kernels, calls = backend.kernels(), []
     original = kernels.batch_norm_forward
     monkeypatch.setattr(
         kernels, "batch_norm_forward", lambda *found: calls.append(1) or original(*found)
     )
+    return calls
+
+
+def test_a_convolution_with_batch_norm_is_one_layer_in_test_mode(normalisations):
+    model = net("silu")
+    model._layers = [layer for layer in model._layers if layer.stage.name != "pool"]
+    model.params["W2"] = np.zeros((4 * 49, 5))
+    X, y = batch()
+    model.loss(X, y)
+    normalisations.clear()
     model.loss(X)
-    assert not calls
+    assert not normalisations
     model.forward(X, "test")
-    assert calls
+    assert normalisations
+
+
+def test_filters_larger_than_the_maps_are_not_folded(normalisations, rng):
+    model = ConvNet("conv16-conv4-gavg-fc3", (2, 6, 6), normalization="batchnorm")
+    X = rng.standard_normal((3, 2, 6, 6))
+    model.loss(X, np.arange(3))
+    for count, maps in ((3, 0), (1, 1)):  # 144 numbers against so many times 64
+        normalisations.clear()
+        scores = model.loss(X[:count])
+        assert len(normalisations) == maps
+        expected, _ = model.forward(X[:count], "test")
+        np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5)

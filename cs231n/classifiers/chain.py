@@ -61,7 +61,7 @@ def forward_steps(
 def backward(
     layers: Sequence[Layer],
     dout: np.ndarray,
-    caches: Sequence[Any],
+    caches: list[Any],
     frozen: Collection[str] = (),
     need_dx: bool = False,
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
@@ -72,8 +72,9 @@ def backward(
     layers : sequence of Layer
     dout : ndarray
         Gradient of the last one's output.
-    caches : sequence
-        Of the layers, from `forward_steps`.
+    caches : list
+        Of the layers, from `forward_steps`.  Each is taken out when it is used, so that the memory
+        of what nobody else holds serves the layers before.
     frozen : collection of str
         Names of parameters that need no gradient.
     need_dx : bool
@@ -93,10 +94,11 @@ def backward(
     for index in reversed(range(first, len(layers))):
         layer = layers[index]
         if layer.stage == FORK:
+            caches.pop()
             dx = fast_optim.add_scaled(dx, 1.0, joined.pop())
             continue
         skipped = _skipped(layer, frozen)
-        dx, dweights = layer.stage.gradients(dx, caches[index], need_dx or index > first, skipped)
+        dx, dweights = layer.stage.gradients(dx, caches.pop(), need_dx or index > first, skipped)
         if layer.stage == SHORTCUT:
             joined.append(dweights[0])
         gradients.append(dict(zip(layer.weights, dweights)))

@@ -122,9 +122,9 @@ class Network:
         l2_gradient = checks.flag(f"{self._name}.loss", "l2_gradient", l2_gradient)
         if y is None:
             return self._test_scores(X)
-        scores, caches = self.forward(X, "train")
+        scores, caches = self._run(X, "train")
         loss, dscores = softmax_loss_selected(scores, y, self.label_smoothing)
-        dx, grads = self.backward(dscores, caches, need_dx)
+        dx, grads = chain.backward(self._layers, dscores, caches, self.frozen, need_dx)
         for name, strength in self.l2_strengths().items():
             weight = self.params[name]
             loss += 0.5 * strength * sum_of_squares(weight)
@@ -243,12 +243,17 @@ class Network:
         ValueError, TypeError
             If X does not have the shape or dtype that the network expects.
         """
+        scores, caches = self._run(X, mode)
+        return scores, tuple(caches)
+
+    def _run(self, X: np.ndarray, mode: str) -> tuple[np.ndarray, list[Any]]:
+        """Compute the scores of images and a list of the caches, which `chain.backward` empties."""
         out = self._prepared(X, mode)
         caches = []
         for step in chain.forward_steps(self._layers, self.params, out):
             out = step.out
             caches.append(step.cache)
-        return out, tuple(caches)
+        return out, caches
 
     def _prepared(self, X: np.ndarray, mode: str) -> np.ndarray:
         """Return images in the dtype of the network, whose layers are put into the mode."""
@@ -299,7 +304,7 @@ class Network:
                 f"{self._name}.backward: caches are not those of {count} layers that"
                 f" {self._name}.forward returns"
             )
-        return chain.backward(self._layers, dscores, caches, self.frozen, need_dx)
+        return chain.backward(self._layers, dscores, list(caches), self.frozen, need_dx)
 
     def remember(self, data: Dataset) -> None:
         """Note what `predict` has to know of the data: image shape, normalisation, class names.

@@ -1,6 +1,7 @@
 """Networks: published losses, numeric gradients, the order of draws, dtypes, spellings, files."""
 
 import functools
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from networks import assert_gradients_are_numeric, batch_of, slope_along
 
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet, TwoLayerNet, fc_net
+from cs231n.kernels import workspace
 
 FC = {"input_dim": 12, "num_classes": 5, "weight_scale": 0.3}
 CONV = {"input_dim": (3, 6, 5), "num_filters": 4, "filter_size": 3, "hidden_dim": 7}
@@ -798,3 +800,38 @@ def test_dropout_alone_warns_once_of_its_two_readings(monkeypatch):
         kept = [FullyConnectedNet([5], dropout=p).dropout_param["p"] for p in (0.25, 0.5)]
     assert [warning.filename for warning in warned] == [__file__]
     assert kept == [0.25, 0.5]
+
+
+def peak(run):
+    """The most bytes that were held at a time while a function ran, which keeps none."""
+    workspace.clear()
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        workspace.clear()
+
+
+def test_a_step_frees_each_cache_when_it_has_been_used(rng):
+    architecture = "conv8-conv8-pool-conv16-conv16-gavg-fc3"
+    model = ConvNet(architecture, (3, 16, 16), normalization="batchnorm")
+    X, y = rng.standard_normal((64, 3, 16, 16)).astype(np.float32), rng.integers(0, 3, 64)
+    dscores = rng.standard_normal((64, 3)).astype(np.float32)
+
+    def with_caches_held():
+        _, caches = model.forward(X, "train")
+        model.backward(dscores, caches)
+
+    map_bytes = 64 * 8 * 16 * 16 * 4
+    assert peak(lambda: model.loss(X, y)) < peak(with_caches_held) - map_bytes
+
+
+def test_caches_serve_for_several_gradients(rng):
+    model = ConvNet("conv4-res(conv4)-gavg-fc3", (2, 6, 6))
+    X = rng.standard_normal((2, 2, 6, 6))
+    scores, caches = model.forward(X, "train")
+    first, again = (model.backward(np.eye(2, 3), caches, need_dx=True) for _ in range(2))
+    np.testing.assert_array_equal(first[0], again[0])
+    assert first[1].keys() == again[1].keys()

@@ -831,7 +831,7 @@ def test_a_step_frees_each_cache_when_it_has_been_used(rng):
 def test_caches_serve_for_several_gradients(rng):
     model = ConvNet("conv4-res(conv4)-gavg-fc3", (2, 6, 6))
     X = rng.standard_normal((2, 2, 6, 6))
-    scores, caches = model.forward(X, "train")
+    _, caches = model.forward(X, "train")
     first, again = (model.backward(np.eye(2, 3), caches, need_dx=True) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
     assert first[1].keys() == again[1].keys()

@@ -129,15 +129,15 @@ def _conv_backward(
     """Return the gradients of a convolution, behind which may be a relu with this output."""
     x, w, b, conv_param = cache
     window, dtype = Window.for_conv(w, conv_param), _common(x, w, b)
-    arrays: tuple[Array, ...] = x, w, dout
-    if relu is not None:
+    if relu is None:
+        images, filters, dout = _contiguous(dtype, x, w, dout)
+    else:
         checks.exact_shape("", "relu", relu, (len(x), len(w), *window.over(x)))
-        arrays = *arrays, relu
-    images, filters, dout, *relus = _contiguous(dtype, *arrays)
+        images, filters, dout, relu = _contiguous(dtype, x, w, dout, relu)
     dx = workspace.empty(x.shape, dtype) if need_dx else None
     dw = workspace.empty(w.shape, dtype) if need_dw else None
     db = np.empty(len(w), dtype)
-    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window, *relus)
+    kernels_for(x, w).conv_backward(images, filters, dout, dx, dw, db, window, relu)
     return dx, dw, db
 
 
@@ -289,6 +289,8 @@ def leaky_relu_forward_fast(x: Array, slope: float = 0.01) -> tuple[Array, FastL
     x of any shape -> out of the same shape, cache
     """
     slope = checks.number("", "slope", slope)
+    if 3 * x.size < _FEW:  # it is three functions
+        return numpy_kernels.few_leaky_relu(x, x, slope), FastLeakyReluCache(x, slope)
     return _activated(x, "leaky_relu", slope), FastLeakyReluCache(x, slope)
 
 
@@ -298,7 +300,10 @@ def leaky_relu_backward_fast(dout: Array, cache: FastLeakyReluCache) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    return _through(dout, cache.x, "leaky_relu", checks.number("", "slope", cache.slope))
+    x, slope = cache.x, checks.number("", "slope", cache.slope)
+    if 3 * x.size < _FEW:
+        return numpy_kernels.few_leaky_relu(dout, x, slope)
+    return _through(dout, x, "leaky_relu", slope)
 
 
 class FastSiluCache(SiluCache):

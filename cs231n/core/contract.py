@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,18 @@ _DOCUMENTED = {
     ("conv", "relu"),
 }
 CacheCheck = Callable[[Any, Any], tuple[Any, tuple[np.ndarray, ...]]]
-_CACHE_CHECKS: dict[Callable[..., Any], CacheCheck] = {}  # of the backward passes
+
+
+class _Form(NamedTuple):
+    """What a cache is: its type, the names of its entries, and which of them have specs."""
+
+    type: type
+    fields: tuple[str, ...]
+    entries: slice
+    specs: Mapping[str, str]
+
+
+_FORMS: dict[Callable[..., Any], _Form] = {}  # of the caches of the backward passes
 
 
 def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -61,9 +72,8 @@ def backward(
     Of two layers in one, `first` is the backward pass of the one whose cache is the first entry: it
     is checked as that one does, and the gradients belong to its arrays.
     """
-    own = _cache_check(cache_type, specs)
-    if first is not None:
-        own = _nested(own, _CACHE_CHECKS[first])
+    form = _form(cache_type, specs)
+    own = _cache_check(form) if first is None else _nested_check(form, _FORMS[first])
     has_shape = hasattr(cache_type, "out_shape")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -81,21 +91,27 @@ def backward(
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         layer = _layer(function, 2, run)
-        _CACHE_CHECKS[layer] = own
+        _FORMS[layer] = form
         return layer
 
     return decorate
 
 
-def _cache_check(cache_type: type, specs: Mapping[str, str]) -> CacheCheck:
-    """Return the function that makes of a cache this layer's own, and returns its arrays, too."""
-    is_array, with_mask = cache_type is np.ndarray, "mask" in specs
-    checked = Specs({"cache": "..."} if is_array else specs).check
+def _form(cache_type: type, specs: Mapping[str, str]) -> _Form:
+    """Return the form of a cache; an array is the only entry of its own."""
     fields: tuple[str, ...] = getattr(cache_type, "_fields", ())
     start = fields.index(next(iter(specs))) if specs else 0
     entries = slice(start, start + len(specs))
     if fields[entries] != tuple(specs):
         raise ValueError(f"backward: {[*specs]} are no entries in a row of {cache_type.__name__}")
+    return _Form(cache_type, fields, entries, specs)
+
+
+def _cache_check(form: _Form) -> CacheCheck:
+    """Return the function that makes of a cache this layer's own, and returns its arrays, too."""
+    cache_type, fields, entries, specs = form
+    is_array, with_mask = cache_type is np.ndarray, "mask" in specs
+    checked = Specs({"cache": "..."} if is_array else specs).check
 
     def own(cache: Any, dout: Any) -> tuple[Any, tuple[np.ndarray, ...]]:
         if type(cache) is not cache_type:
@@ -111,13 +127,24 @@ def _cache_check(cache_type: type, specs: Mapping[str, str]) -> CacheCheck:
     return own
 
 
-def _nested(outer: CacheCheck, inner: CacheCheck) -> CacheCheck:
-    """Return the check of a cache whose first entry is that of another layer."""
+def _nested_check(form: _Form, first_form: _Form) -> CacheCheck:
+    """Return the check of a cache whose first entry is another layer's; its arrays are returned."""
+    cache_type, fields, entries, specs = form
+    first_type, first_fields, first_entries, first_specs = first_form
+    checked, count = Specs({**first_specs, **specs}).check, len(first_specs)
 
     def own(cache: Any, dout: Any) -> tuple[Any, tuple[np.ndarray, ...]]:
-        cache, _ = outer(cache, dout)
-        first, arrays = inner(cache[0], dout)
-        return cache if first is cache[0] else cache._make((first, *cache[1:])), arrays
+        if type(cache) is not cache_type:
+            cache = _own(cache, cache_type, fields)
+        first = cache[0]
+        if type(first) is not first_type:
+            first = _own(first, first_type, first_fields)
+        found = (*first[first_entries], *cache[entries])
+        arrays = checked(found)
+        if arrays is not found or first is not cache[0]:
+            first = first._replace(**dict(zip(first_specs, arrays)))
+            cache = cache._make((first, *cache[1:]))._replace(**dict(zip(specs, arrays[count:])))
+        return cache, arrays[:count]
 
     return own
 

@@ -225,7 +225,10 @@ def _options(fixed: dict[str, Any], job: Job) -> argparse.Namespace:
 
 def _load(options: argparse.Namespace) -> Dataset:
     """Load the data, once for all trials of a worker that want the same."""
-    names = ("data", "image_size", "data_dir", "num_training", "num_test", "standardize", "dtype")
+    names = (
+        *("data", "image_size", "data_dir", "standardize", "dtype"),
+        *("num_training", "num_validation", "num_test"),
+    )
     return _loaded(tuple((name, getattr(options, name)) for name in names))
 
 

@@ -1,5 +1,6 @@
 """`train --data` on everything that is data: pictures, official files, arrays, grey images."""
 
+import argparse
 import json
 
 import numpy as np
@@ -8,7 +9,10 @@ from batches import write_folder
 from formats import write_cifar100, write_mnist
 from PIL import Image
 
+from cs231n import data_utils
 from cs231n.__main__ import main
+from cs231n.commands.train import build
+from cs231n.commands.train.options import add_options
 from cs231n.files import storage
 
 pytestmark = pytest.mark.usefixtures("glyphs_drawn_once")
@@ -111,6 +115,29 @@ def test_arrays_and_a_folder_of_cifar10(work):
     write_folder(work / "batches", np.random.default_rng(3), num=300)
     words = ["--data", "batches", "--num-training", "20", "--num-test", "30"]
     assert train(*words, output="other")[0] == 0
+
+
+def test_as_many_validation_images_as_are_wanted(work, capsys):
+    write_folder(work / "batches", np.random.default_rng(3), num=300)
+    words = ["--model", "two-layer", "--hidden-dims", "4", "--num-test", "30", "--num-validation"]
+    assert train("--data", "batches", *words, "30", "--num-training", "20")[0] == 0
+    assert "20 training, 30 validation and 30 test images" in capsys.readouterr().out
+    assert train(*words, "40", "--num-training", "20", output="glyphs")[0] == 0
+    assert "20 training, 40 validation and 30 test images" in capsys.readouterr().out
+    for wrong, told in (("0", "--num-validation is 0; expected at least one image"), ("-1", "-1")):
+        assert train(*words, wrong, output="none")[0] != 0
+        assert told in capsys.readouterr().err
+    assert not (work / "none").exists()
+
+
+def test_what_is_not_held_back_of_cifar10_is_trained_on(work, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(data_utils, "get_CIFAR10_data", lambda **given: asked.update(given) or {})
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    with pytest.raises(KeyError):  # for no data came
+        build.load_data(parser.parse_args(["--data", "cifar10", "--num-validation", "100"]))
+    assert (asked["num_training"], asked["num_validation"]) == (49_900, 100)
 
 
 @pytest.mark.long

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 
+_CIFAR10 = 50_000  # images to train and to validate on
 _WHITENING = 5000  # images that whitening filters are made from
 _OF_IMAGES = ("three-layer-conv", "convnet")  # the others see a vector
 _TITLES = {
@@ -269,9 +270,7 @@ def load_data(options: argparse.Namespace, normalized: bool = True) -> Dataset:
     """Return the data set that the options name, unless an option would do nothing."""
     refuse_unsuited(options)
     dtype = np.dtype(options.dtype)
-    sizes: dict[str, Any] = {"subtract_mean": normalized}
-    if options.num_training is not None:
-        sizes["num_training"] = options.num_training
+    sizes: dict[str, Any] = {"subtract_mean": normalized, **_sizes(options)}
     if holds_cifar10(options.data):
         folder = options.data_dir if options.data == "cifar10" else options.data
         data = data_utils.get_CIFAR10_data(
@@ -290,6 +289,17 @@ def load_data(options: argparse.Namespace, normalized: bool = True) -> Dataset:
     if options.standardize and normalized:
         data_utils.standardize(data)
     return data
+
+
+def _sizes(options: argparse.Namespace) -> dict[str, int]:
+    """Return how many images to train and to validate on, as far as the options say it."""
+    if options.num_validation == 0:
+        raise ValueError("--num-validation is 0; expected at least one image to validate on")
+    names = ("num_training", "num_validation")
+    sizes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if holds_cifar10(options.data) and "num_validation" in sizes:
+        sizes.setdefault("num_training", _CIFAR10 - sizes["num_validation"])
+    return sizes
 
 
 def data_name(options: argparse.Namespace) -> str:

@@ -257,6 +257,11 @@ def add_data_options(add: Callable[..., None]) -> None:
     )
     add("--num-training", type=int, help="training samples (default: all)")
     add(
+        "--num-validation",
+        type=int,
+        help="validation samples, which are not trained on (default: 1000, of pictures a part)",
+    )
+    add(
         "--num-test",
         type=int,
         default=1000,

@@ -250,18 +250,37 @@ static void fill_spans(const corr *p, lane_span *s, ptrdiff_t band)
             }
 }
 
+/* A block of `filters` whose numbers lie in the order of channels and taps, `apart` from one filter
+ * to the next: a transposition, of up to LANES filters and numbers at a time in registers.  What it
+ * writes beyond the filters belongs to the next number, so it comes before that: the last filters
+ * first, and the last numbers one by one. */
+static void pack_rows_of_filters(T *dst, const T *w, ptrdiff_t apart, ptrdiff_t filters, ptrdiff_t n)
+{
+    ptrdiff_t q = 0;
+    for (; q + 2 * LANES <= n; q += LANES)
+        for (ptrdiff_t f = (filters - 1) / LANES * LANES; f >= 0; f -= LANES)
+            transpose(dst + q * filters + f, filters, w + f * apart + q, apart, filters - f);
+    for (; q < n; q++)
+        for (ptrdiff_t f = 0; f < filters; f++)
+            dst[q * filters + f] = w[f * apart + q];
+}
+
 /* Filters as [block][C][taps][filters of the block]: the tile reads them in order. */
 static void pack_block(const void *arg, ptrdiff_t block, int thread)
 {
     (void)thread;
     const corr *p = arg;
+    const ptrdiff_t taps = p->HH * p->WW, n = p->in.C * taps;
     ptrdiff_t k0 = part_start(p->K, p->blocks, block), k1 = part_start(p->K, p->blocks, block + 1);
-    T *dst = p->packed_w + k0 * p->in.C * p->HH * p->WW;
-    for (ptrdiff_t c = 0; c < p->in.C; c++)
-        for (ptrdiff_t i = 0; i < p->HH; i++)
-            for (ptrdiff_t j = 0; j < p->WW; j++)
-                for (ptrdiff_t k = k0; k < k1; k++)
-                    *dst++ = p->weights[k * p->wk + c * p->wc + i * p->wi + j * p->wj];
+    T *dst = p->packed_w + k0 * n;
+    if (p->wj == 1 && p->wi == p->WW && p->wc == taps)
+        pack_rows_of_filters(dst, p->weights + k0 * p->wk, p->wk, k1 - k0, n);
+    else
+        for (ptrdiff_t c = 0; c < p->in.C; c++)
+            for (ptrdiff_t i = 0; i < p->HH; i++)
+                for (ptrdiff_t j = 0; j < p->WW; j++)
+                    for (ptrdiff_t k = k0; k < k1; k++)
+                        *dst++ = p->weights[k * p->wk + c * p->wc + i * p->wi + j * p->wj];
     for (ptrdiff_t k = k0; k < k1; k++)
         p->packed_b[k] = p->bias ? p->bias[k] : 0;
 }

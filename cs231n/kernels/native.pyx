@@ -9,7 +9,8 @@ processor has.  `cs231n.kernels.numpy_kernels` has the same functions in NumPy, 
 choice of a `path`: a convolution takes the faster of two ways, which tests and benchmarks may set.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -245,13 +246,16 @@ def max_pool_forward(const floating[:, :, :, ::1] x, floating[:, :, :, ::1] out,
 
 
 cdef bint _are_numbers_of_four(const unsigned char[:, :, :, ::1] place) noexcept nogil:
-    """Tell whether the places are those of windows of 2x2."""
+    """Tell whether the places are those of windows of 2x2, eight at a time."""
     cdef const unsigned char *first = &place[0, 0, 0, 0]
-    cdef unsigned char bits = 0
-    cdef Py_ssize_t i
-    for i in range(place.shape[0] * place.shape[1] * place.shape[2] * place.shape[3]):
+    cdef Py_ssize_t i, size = place.shape[0] * place.shape[1] * place.shape[2] * place.shape[3]
+    cdef uint64_t word, bits = 0
+    for i in range(0, size - 7, 8):
+        memcpy(&word, first + i, 8)
+        bits |= word
+    for i in range(size - size % 8, size):
         bits |= first[i]
-    return bits < 4
+    return bits & <uint64_t>0xFCFCFCFCFCFCFCFC == 0
 
 
 cdef bint _are_in_windows(const window_shape *s, const int[:, :, :, ::1] offset) noexcept nogil:

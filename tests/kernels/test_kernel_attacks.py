@@ -11,6 +11,7 @@ import pytest
 from conftest import KERNELS
 
 from cs231n import fast_layers, layers
+from cs231n.core.window import Window
 from cs231n.kernels import backend, fast_optim, numpy_kernels
 
 RUNS = [("caches", KERNELS[0]), ("caches", "numpy"), ("doors", KERNELS[0]), ("switching", "auto")]
@@ -127,3 +128,16 @@ def test_places_beside_the_windows_are_found_again(places, backend_name, rng):
     np.testing.assert_array_equal(fast_layers.max_pool_backward_fast(out, cache), expected)
     cache.argmax = np.broadcast_to(cache.argmax[..., :1], out.shape)
     np.testing.assert_array_equal(fast_layers.max_pool_backward_fast(out, cache), expected)
+
+
+@pytest.mark.parametrize("at", range(11))
+@pytest.mark.parametrize("place", [4, 128])
+def test_a_place_outside_its_window_is_seen_wherever_it_lies(at, place, backend_name, rng):
+    dout, dx = rng.standard_normal((1, 1, 1, 11)), np.full((1, 1, 2, 22), 5.0)
+    places, window = rng.integers(0, 4, dout.shape).astype(np.uint8), Window(2, 2, 2, 0)
+    assert backend.kernels().max_pool_backward(dout, places, dx, window)
+    np.testing.assert_allclose(dx.sum(), dout.sum())
+    dx[...], places[..., at] = 5, place
+    assert not backend.kernels().max_pool_backward(dout, places, dx, window)
+    if backend_name != "numpy":  # which finds out while it writes
+        assert (dx == 5).all()

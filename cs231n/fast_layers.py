@@ -256,7 +256,7 @@ def relu_forward_fast(x: Array) -> tuple[Array, Array]:
 
     x of any shape -> out of the same shape, cache, which is x itself
     """
-    if x.size < _FEW:
+    if 2 * x.size < 3 * _FEW:  # it is a single function
         return numpy_kernels.few_relu_forward(x), x
     (flat,) = _contiguous(x.dtype, x)
     out = workspace.empty(x.shape, x.dtype)

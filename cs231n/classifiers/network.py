@@ -122,9 +122,11 @@ class Network:
         l2_gradient = checks.flag(f"{self._name}.loss", "l2_gradient", l2_gradient)
         if y is None:
             return self._test_scores(X)
-        scores, caches = self._run(X, "train")
+        scores, caches = self.forward(X, "train")
+        held = [*caches]
+        del caches  # of the list each one goes when it has been used
         loss, dscores = softmax_loss_selected(scores, y, self.label_smoothing)
-        dx, grads = chain.backward(self._layers, dscores, caches, self.frozen, need_dx)
+        dx, grads = self.backward(dscores, held, need_dx)
         for name, strength in self.l2_strengths().items():
             weight = self.params[name]
             loss += 0.5 * strength * sum_of_squares(weight)
@@ -243,17 +245,12 @@ class Network:
         ValueError, TypeError
             If X does not have the shape or dtype that the network expects.
         """
-        scores, caches = self._run(X, mode)
-        return scores, tuple(caches)
-
-    def _run(self, X: np.ndarray, mode: str) -> tuple[np.ndarray, list[Any]]:
-        """Compute the scores of images and a list of the caches, which `chain.backward` empties."""
         out = self._prepared(X, mode)
         caches = []
         for step in chain.forward_steps(self._layers, self.params, out):
             out = step.out
             caches.append(step.cache)
-        return out, caches
+        return out, tuple(caches)
 
     def _prepared(self, X: np.ndarray, mode: str) -> np.ndarray:
         """Return images in the dtype of the network, whose layers are put into the mode."""
@@ -273,7 +270,7 @@ class Network:
         return out
 
     def backward(
-        self, dscores: np.ndarray, caches: tuple[Any, ...], need_dx: bool = False
+        self, dscores: np.ndarray, caches: tuple[Any, ...] | list[Any], need_dx: bool = False
     ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
         """Back-propagate a gradient of the scores to the parameters and, if needed, the images.
 
@@ -281,8 +278,9 @@ class Network:
         ----------
         dscores : ndarray of shape (N, C)
             Upstream gradient.
-        caches : tuple
-            From `forward`.
+        caches : tuple or list
+            From `forward`.  A list of them is emptied on the way, so that the memory of each serves
+            the layers before.
         need_dx : bool
             Whether to compute the gradient of the images.
 
@@ -299,12 +297,13 @@ class Network:
         """
         need_dx = checks.flag(f"{self._name}.backward", "need_dx", need_dx)
         count = len(self._layers)
-        if not isinstance(caches, tuple) or len(caches) != count:
+        if not isinstance(caches, (tuple, list)) or len(caches) != count:
             raise TypeError(
                 f"{self._name}.backward: caches are not those of {count} layers that"
                 f" {self._name}.forward returns"
             )
-        return chain.backward(self._layers, dscores, list(caches), self.frozen, need_dx)
+        held = caches if isinstance(caches, list) else [*caches]
+        return chain.backward(self._layers, dscores, held, self.frozen, need_dx)
 
     def remember(self, data: Dataset) -> None:
         """Note what `predict` has to know of the data: image shape, normalisation, class names.

@@ -835,3 +835,7 @@ def test_caches_serve_for_several_gradients(rng):
     first, again = (model.backward(np.eye(2, 3), caches, need_dx=True) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
     assert first[1].keys() == again[1].keys()
+    held = [*caches]
+    emptied = model.backward(np.eye(2, 3), held, need_dx=True)
+    np.testing.assert_array_equal(emptied[0], first[0])
+    assert held == []

@@ -82,8 +82,8 @@ __all__ = [
 ConvGradients = tuple[Array | None, Array | None, Array]
 
 _BYTE, _INT = np.dtype(np.uint8), np.dtype(np.intc)
-# Of fewer numbers the way to a kernel and back takes longer than NumPy takes for the reference's
-# formula, where that is one or two of its functions; of products it is four times as many.
+# Of about so many numbers the way to a kernel and back takes as long as NumPy takes for the
+# reference's formula, where that is a few of its functions; the factors beside it are measured.
 _FEW = 4096
 
 
@@ -256,7 +256,7 @@ def relu_forward_fast(x: Array) -> tuple[Array, Array]:
 
     x of any shape -> out of the same shape, cache, which is x itself
     """
-    if 2 * x.size < 3 * _FEW:  # it is a single function
+    if 2 * x.size < 3 * _FEW:
         return numpy_kernels.few_relu_forward(x), x
     (flat,) = _contiguous(x.dtype, x)
     out = workspace.empty(x.shape, x.dtype)
@@ -270,7 +270,7 @@ def relu_backward_fast(dout: Array, cache: Array) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    if 3 * cache.size < _FEW:  # it is two functions
+    if 3 * cache.size < _FEW:
         return numpy_kernels.few_relu_backward(dout, cache)
     x, dout = _contiguous(cache.dtype, cache, dout)
     dx = workspace.empty(x.shape, x.dtype)
@@ -289,7 +289,7 @@ def leaky_relu_forward_fast(x: Array, slope: float = 0.01) -> tuple[Array, FastL
     x of any shape -> out of the same shape, cache
     """
     slope = checks.number("", "slope", slope)
-    if 3 * x.size < _FEW:  # it is three functions
+    if 3 * x.size < _FEW:
         return numpy_kernels.few_leaky_relu(x, x, slope), FastLeakyReluCache(x, slope)
     return _activated(x, "leaky_relu", slope), FastLeakyReluCache(x, slope)
 

@@ -73,8 +73,8 @@ def backward(
     dout : ndarray
         Gradient of the last one's output.
     caches : list
-        Of the layers, from `forward_steps`.  Each is taken out when it is used, so that the memory
-        of what nobody else holds serves the layers before.
+        Of the layers, from `forward_steps`.  It is emptied: each is taken out when it is used, so
+        that the memory of what nobody else holds serves the layers before.
     frozen : collection of str
         Names of parameters that need no gradient.
     need_dx : bool
@@ -88,6 +88,7 @@ def backward(
     """
     learning = [i for i, layer in enumerate(layers) if set(layer.weights) - set(frozen)]
     first = 0 if need_dx else min(learning, default=len(layers))
+    del caches[:first]
     dx: Any = dout
     joined: list[np.ndarray] = []
     gradients = []

@@ -3,12 +3,13 @@
 Batch norm then is ``scale * x + shift`` with constants for each channel, and that of a convolution
 is the convolution with filters and biases that are multiplied and moved.  The folded filters are
 made anew for each batch: nothing is kept that could be out of date when somebody changes a
-parameter or a statistic in place.  Where all maps of a batch are smaller than the filters, as those
-of a single image may be, the maps are normalised instead.
+parameter or a statistic in place.  Where filters are so large, and images so few, that this takes
+longer than to normalise the maps, the maps are: scores of an image alone may differ by rounding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,11 +25,11 @@ __all__ = ["folded"]
 
 # What is left of a normalisation behind the convolution that it is folded into.
 _LEFT = {SPATIAL_BATCHNORM: None, **BEHIND_BATCHNORM}
-_PIXELS = 64  # of a usual map: a filter of more numbers than all images' maps have is not folded
+_PIXELS = 64  # a filter of more numbers for an image is not folded: so many has a map within a net
 
 
 def folded(
-    layers: Sequence[Layer], params: Mapping[str, np.ndarray], N: int
+    layers: Sequence[Layer], params: Mapping[str, np.ndarray], shape: tuple[int, ...]
 ) -> tuple[list[Layer], dict[str, np.ndarray]]:
     """Return layers that give the same scores in test mode with fewer passes over the images.
 
@@ -38,8 +39,8 @@ def folded(
         Of a network.
     params : mapping of str to ndarray
         Their weights.
-    N : int
-        Images of the batch.
+    shape : tuple of int
+        Of the images.
 
     Returns
     -------
@@ -51,6 +52,7 @@ def folded(
     params = dict(params)
     if backend() == REFERENCE:
         return list(layers), params
+    N = shape[0] if shape else 0  # such images are for the first layer to refuse
     return list(_folded(layers, params, N)), params
 
 
@@ -79,8 +81,8 @@ def _pays(layer: Layer, behind: Layer, params: Mapping[str, np.ndarray], N: int)
     """Tell whether two layers can be one, and its filters are made sooner than maps normalised."""
     if layer.stage != CONV or behind.stage not in _LEFT:
         return False
-    _, C, HH, WW = params[layer.weights[0]].shape
-    return C * HH * WW <= N * _PIXELS
+    shape = params[layer.weights[0]].shape  # other than four axes are for the layer to refuse
+    return len(shape) == 4 and math.prod(shape[1:]) <= N * _PIXELS
 
 
 def _fold(layer: Layer, behind: Layer, params: Mapping[str, np.ndarray]) -> list[np.ndarray]:

@@ -123,7 +123,7 @@ class Network:
         if y is None:
             return self._test_scores(X)
         scores, caches = self.forward(X, "train")
-        held = [*caches]
+        held = [*caches] if type(caches) is tuple else caches
         del caches  # of the list each one goes when it has been used
         loss, dscores = softmax_loss_selected(scores, y, self.label_smoothing)
         dx, grads = self.backward(dscores, held, need_dx)
@@ -264,7 +264,7 @@ class Network:
     def _test_scores(self, X: np.ndarray) -> np.ndarray:
         """Return the scores of images in test mode, and keep nothing for a backward pass."""
         out = self._prepared(X, "test")
-        layers, params = folding.folded(self._layers, self.params, len(X))
+        layers, params = folding.folded(self._layers, self.params, out.shape)
         for step in chain.forward_steps(layers, params, out):
             out = step.out
         return out
@@ -279,8 +279,8 @@ class Network:
         dscores : ndarray of shape (N, C)
             Upstream gradient.
         caches : tuple or list
-            From `forward`.  A list of them is emptied on the way, so that the memory of each serves
-            the layers before.
+            From `forward`.  A list of them, such as `loss` gives, is used up: each goes when it has
+            been used, and its memory serves the layers before.
         need_dx : bool
             Whether to compute the gradient of the images.
 

@@ -39,13 +39,13 @@ CacheCheck = Callable[[Any, Any], tuple[Any, tuple[np.ndarray, ...]]]
 class _Form(NamedTuple):
     """What a cache is: its type, the names of its entries, and which of them have specs."""
 
-    type: type
+    cache_type: type
     fields: tuple[str, ...]
     entries: slice
     specs: Mapping[str, str]
 
 
-_FORMS: dict[Callable[..., Any], _Form] = {}  # of the caches of the backward passes
+_FORMS: dict[Callable[..., Any], _Form] = {}  # of caches that may stand first in another layer's
 
 
 def forward(**specs: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -73,6 +73,8 @@ def backward(
     is checked as that one does, and the gradients belong to its arrays.
     """
     form = _form(cache_type, specs)
+    if first is not None and first not in _FORMS:
+        raise ValueError(f"backward: the cache of {first.__name__} cannot stand in another")
     own = _cache_check(form) if first is None else _nested_check(form, _FORMS[first])
     has_shape = hasattr(cache_type, "out_shape")
 
@@ -91,7 +93,8 @@ def backward(
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         layer = _layer(function, 2, run)
-        _FORMS[layer] = form
+        if first is None and cache_type is not np.ndarray and "mask" not in specs:
+            _FORMS[layer] = form
         return layer
 
     return decorate
@@ -131,6 +134,8 @@ def _nested_check(form: _Form, first_form: _Form) -> CacheCheck:
     """Return the check of a cache whose first entry is another layer's; its arrays are returned."""
     cache_type, fields, entries, specs = form
     first_type, first_fields, first_entries, first_specs = first_form
+    if set(specs) & set(first_specs):
+        raise ValueError(f"backward: {cache_type.__name__} and {first_type.__name__} share names")
     checked, count = Specs({**first_specs, **specs}).check, len(first_specs)
 
     def own(cache: Any, dout: Any) -> tuple[Any, tuple[np.ndarray, ...]]:

@@ -549,4 +549,4 @@ def few_relu_backward(dout: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def few_leaky_relu(values: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray:
     """Return the values where x is positive, `slope` times them elsewhere."""
-    return np.where(x > _ZERO[x.dtype], values, slope * values)
+    return np.where(x > _ZERO[x.dtype], values, x.dtype.type(slope) * values)

@@ -835,7 +835,26 @@ def test_caches_serve_for_several_gradients(rng):
     first, again = (model.backward(np.eye(2, 3), caches, need_dx=True) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
     assert first[1].keys() == again[1].keys()
-    held = [*caches]
-    emptied = model.backward(np.eye(2, 3), held, need_dx=True)
-    np.testing.assert_array_equal(emptied[0], first[0])
-    assert held == []
+    for frozen, need_dx in ((set(), True), ({"W1", "b1"}, False)):
+        model.frozen, held = frozen, [*caches]
+        dx, grads = model.backward(np.eye(2, 3), held, need_dx)
+        assert held == []
+        assert (dx is None) != need_dx
+        assert grads.keys() == first[1].keys() - frozen
+        for name, dw in grads.items():
+            np.testing.assert_array_equal(dw, first[1][name])
+
+
+@pytest.mark.parametrize("X", [3.0, np.array(3.0), np.ones((2, 2, 6))])
+def test_what_is_no_batch_of_images_is_refused_by_the_first_layer(X):
+    model = ConvNet("conv4-gavg-fc3", (2, 6, 6), normalization="batchnorm")
+    message = r"^conv_\w*forward_\w+: x has shape .*; expected \(N, C, H, W\)"
+    with pytest.raises(ValueError, match=message):
+        model.loss(X)
+
+
+def test_filters_of_other_axes_are_refused_by_their_layer(rng):
+    model = ConvNet("conv4-gavg-fc3", (2, 6, 6), normalization="batchnorm")
+    model.params["W1"] = model.params["W1"].reshape(4, 18)
+    with pytest.raises(ValueError, match=r"conv_forward_\w+: w has shape \(4, 18\)"):
+        model.loss(rng.standard_normal((2, 2, 6, 6)))

@@ -306,3 +306,19 @@ def test_a_keyword_after_an_argument_left_out_arrives():
         return x * factor + shift
 
     np.testing.assert_array_equal(layer(np.ones((1, 2)), shift=5.0), [[7.0, 7.0]])
+
+
+def test_a_cache_that_stands_in_another_is_one_of_plain_entries():
+    class Inner(NamedTuple):
+        x: np.ndarray
+
+    class Outer(NamedTuple):
+        first: Inner
+        x: np.ndarray
+
+    inner = backward(Inner, x="N")(lambda dout, cache: dout)
+    array = backward(np.ndarray)(lambda dout, cache: dout)
+    with pytest.raises(ValueError, match=r"^backward: Outer and Inner share names"):
+        backward(Outer, inner, x="N")
+    with pytest.raises(ValueError, match=r"^backward: the cache of <lambda> cannot stand in"):
+        backward(Outer, array, x="N")

@@ -293,12 +293,15 @@ def load_data(options: argparse.Namespace, normalized: bool = True) -> Dataset:
 
 def _sizes(options: argparse.Namespace) -> dict[str, int]:
     """Return how many images to train and to validate on, as far as the options say it."""
-    if options.num_validation == 0:
-        raise ValueError("--num-validation is 0; expected at least one image to validate on")
     names = ("num_training", "num_validation")
     sizes = {name: value for name in names if (value := getattr(options, name)) is not None}
+    held_back = sizes.get("num_validation", 1)
+    if not 0 < held_back < _CIFAR10:
+        raise ValueError(
+            f"--num-validation is {held_back}; expected from 1 to {_CIFAR10 - 1} images"
+        )
     if holds_cifar10(options.data) and "num_validation" in sizes:
-        sizes.setdefault("num_training", _CIFAR10 - sizes["num_validation"])
+        sizes.setdefault("num_training", _CIFAR10 - held_back)
     return sizes
 
 

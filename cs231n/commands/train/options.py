@@ -259,7 +259,8 @@ def add_data_options(add: Callable[..., None]) -> None:
     add(
         "--num-validation",
         type=int,
-        help="validation samples, which are not trained on (default: 1000, of pictures a part)",
+        help="validation samples, of a named set those that are not trained on (default: 1000), of"
+        " pictures and arrays at most those held back anyway",
     )
     add(
         "--num-test",

@@ -25,7 +25,7 @@ __all__ = ["folded"]
 
 # What is left of a normalisation behind the convolution that it is folded into.
 _LEFT = {SPATIAL_BATCHNORM: None, **BEHIND_BATCHNORM}
-_PIXELS = 64  # a filter of more numbers for an image is not folded: so many has a map within a net
+_PIXELS = 64  # of a usual map: filters of more numbers than the maps of all images are not folded
 
 
 def folded(

@@ -124,10 +124,22 @@ def test_as_many_validation_images_as_are_wanted(work, capsys):
     assert "20 training, 30 validation and 30 test images" in capsys.readouterr().out
     assert train(*words, "40", "--num-training", "20", output="glyphs")[0] == 0
     assert "20 training, 40 validation and 30 test images" in capsys.readouterr().out
-    for wrong in ("0", "-1", "50000"):
+    for wrong in ("0", "-1"):
         assert train(*words, wrong, output="none")[0] != 0
-        assert f"--num-validation is {wrong}; expected from 1 to 49999" in capsys.readouterr().err
+        assert f"--num-validation is {wrong}; expected at least one" in capsys.readouterr().err
+    assert train("--data", "batches", *words, "60000", output="none")[0] != 0
+    assert "60001 images asked for" in capsys.readouterr().err
     assert not (work / "none").exists()
+
+
+def test_other_sets_may_hold_back_more_than_cifar10_has():
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    words = ["--num-validation", "50001", "--num-training", "1", "--num-test", "0"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_utils, "get_builtin_data", lambda **sizes: {"X_val": [0], **sizes})
+        data = build.load_data(parser.parse_args(words))
+    assert data["num_validation"] == 50_001
 
 
 def test_what_is_not_held_back_of_cifar10_is_trained_on(work, monkeypatch):

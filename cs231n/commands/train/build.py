@@ -295,13 +295,12 @@ def _sizes(options: argparse.Namespace) -> dict[str, int]:
     """Return how many images to train and to validate on, as far as the options say it."""
     names = ("num_training", "num_validation")
     sizes = {name: value for name in names if (value := getattr(options, name)) is not None}
-    held_back = sizes.get("num_validation", 1)
-    if not 0 < held_back < _CIFAR10:
-        raise ValueError(
-            f"--num-validation is {held_back}; expected from 1 to {_CIFAR10 - 1} images"
-        )
-    if holds_cifar10(options.data) and "num_validation" in sizes:
-        sizes.setdefault("num_training", _CIFAR10 - held_back)
+    held_back = sizes.get("num_validation")
+    if held_back is not None and held_back < 1:
+        raise ValueError(f"--num-validation is {held_back}; expected at least one image")
+    if held_back is not None and holds_cifar10(options.data):
+        # Of one training image and too many of these the loader says how many there are.
+        sizes.setdefault("num_training", max(_CIFAR10 - held_back, 1))
     return sizes
 
 

@@ -572,24 +572,24 @@ def _batch_norm(
 ) -> tuple[Array, tuple[Any, ...]]:
     """Normalise each channel of x (N, C, ...) over all samples and pixels; out, and the cache."""
     mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
-    train, shape = mode == "train", _planes_shape(x)
+    train = mode == "train"
     # Statistics that are kept may be longer than the rest, and then stay so.
     dtype = _common(x, gamma, beta, *((running_mean, running_var) if train else ()))
-    planes, scale, shift = _contiguous(dtype, x.reshape(shape), gamma, beta)
-    out = workspace.empty(shape, dtype)
+    images, scale, shift = _contiguous(dtype, x, gamma, beta)
+    out = workspace.empty(x.shape, dtype)
     # Copies, for kernels write to them: arrays in the dict are replaced, never written to.
     mean, var = new_mean, new_var = running_mean.astype(dtype), running_var.astype(dtype)
     if train:
-        mean, var = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
+        mean, var = np.empty(len(gamma), dtype), np.empty(len(gamma), dtype)
         running_mean, running_var = new_mean, new_var
     kernels_for(x).batch_norm_forward(
-        planes, scale, shift, out, mean, var, eps, activation, slope, train,
+        images, scale, shift, out, mean, var, eps, activation, slope, train,
         new_mean, new_var, momentum,
     )  # fmt: skip
     bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
     if dtype is not x.dtype:
         out = out.astype(_common(x, gamma, beta), copy=False)
-    return out.reshape(x.shape), (x, gamma, beta, mean, var, eps, mode)
+    return out, (x, gamma, beta, mean, var, eps, mode)
 
 
 @backward(FastBatchNormCache, x="N D", gamma="D", beta="D", mean="D", var="D")
@@ -672,14 +672,14 @@ def _norm_backward(
     kernel: str, dout: Array, arrays: Sequence[Array], eps: Any, *options: Any
 ) -> Gradients:
     """Return dx, dgamma and dbeta, which a kernel makes of dout, x, weights and statistics."""
-    x, *vectors = arrays
+    x, gamma, *_ = arrays
     eps = checks.number("", "eps", eps, 0, math.inf, True)
-    dtype, shape = _common(*arrays), _planes_shape(x)
-    given = _contiguous(dtype, dout.reshape(shape), x.reshape(shape), *vectors)
-    dx = workspace.empty(shape, dtype)
-    dgamma, dbeta = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
-    getattr(kernels_for(x), kernel)(*given, dx, dgamma, dbeta, eps, *options)
-    return dx.reshape(x.shape), dgamma, dbeta
+    dtype = _common(*arrays)
+    dx = workspace.empty(x.shape, dtype)
+    dgamma, dbeta = np.empty(len(gamma), dtype), np.empty(len(gamma), dtype)
+    run = getattr(kernels_for(x), kernel)
+    run(*_contiguous(dtype, dout, *arrays), dx, dgamma, dbeta, eps, *options)
+    return dx, dgamma, dbeta
 
 
 @forward(x="N D+", gamma="D", beta="D")
@@ -741,18 +741,11 @@ def _group_norm(
 ) -> tuple[Array, Array, Array]:
     """Normalise each of G groups of channels of each image of x (N, C, ...)."""
     dtype = _common(x, gamma, beta)
-    planes = x.reshape(_planes_shape(x))
-    planes, scale, shift = _contiguous(dtype, planes, gamma.reshape(-1), beta.reshape(-1))
-    out = workspace.empty(planes.shape, dtype)
+    images, scale, shift = _contiguous(dtype, x, gamma.reshape(-1), beta.reshape(-1))
+    out = workspace.empty(x.shape, dtype)
     mean, var = np.empty((len(x), G), dtype), np.empty((len(x), G), dtype)
-    kernels_for(planes).group_norm_forward(planes, scale, shift, out, mean, var, eps)
-    return out.reshape(x.shape), mean, var
-
-
-def _planes_shape(x: Array) -> tuple[int, int, int]:
-    """Return the shape (N, C, pixels) of x (N, C, ...)."""
-    shape = x.shape
-    return shape[0], shape[1], math.prod(shape[2:])
+    kernels_for(x).group_norm_forward(images, scale, shift, out, mean, var, eps)
+    return out, mean, var
 
 
 @forward(x="N C", y="in C")

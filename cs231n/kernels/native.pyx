@@ -1,5 +1,7 @@
 """Doors to the C kernels in `csrc`: arrays in, one call without the GIL, nothing else.
 
+Beside an array `x` stands `x_`, what C sees of it: where its numbers are, and its shape.
+
 `cs231n.fast_layers` sees to it that the arrays are checked, C-contiguous, of one dtype and not
 empty, and has the messages for users.  That their sizes belong together is seen here once more, in
 what the kernels get: whatever a caller has missed is an error and never a crash.
@@ -9,12 +11,12 @@ processor has.  `cs231n.kernels.numpy_kernels` has the same functions in NumPy, 
 choice of a `path`: a convolution takes the faster of two ways, which tests and benchmarks may set.
 """
 
-from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE,
+                             PyBuffer_Release, PyObject_GetBuffer)
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memcpy, strchr, strlen
 
 import numpy as np
-
-from cython cimport floating
 
 from cs231n.kernels import workspace
 from cs231n.kernels.threads import get_num_threads
@@ -100,13 +102,73 @@ cdef int _require(bint fit) except -1:
     return 0
 
 
-cdef bint _same(const Py_ssize_t *one, const Py_ssize_t *other, int axes) noexcept:
-    """Tell whether two shapes are equal, and of arrays that are not empty."""
+ctypedef Py_buffer *View  # what C sees of an array
+
+cdef enum:
+    ANY_AXES = -1
+    MOST_ARRAYS = 12  # of one call, its scratch memory among them
+
+
+cdef class _Arrays:
+    """The arrays of one call, whose memory is held until it ends; floats are all of one type.
+
+    A typed memoryview does the same for one array, but takes three times as long, and where images
+    are few and small the arrays are most of a call.
+    """
+
+    cdef Py_buffer held[MOST_ARRAYS]
+    cdef int count
+    cdef Py_ssize_t bytes  # of an element of type float
+
+    def __dealloc__(self):
+        """Let go of the arrays."""
+        while self.count > 0:
+            self.count -= 1
+            PyBuffer_Release(&self.held[self.count])
+
+    cdef View read(self, array, int axes, int layout=PyBUF_C_CONTIGUOUS) except NULL:
+        """Return the view of an array of floats that is not written to."""
+        cdef View view = self.hold(array, axes, b"fd", layout)
+        self.bytes = self.bytes or view.itemsize
+        _require(view.itemsize == self.bytes)
+        return view
+
+    cdef View write(self, array, int axes) except NULL:
+        """Return the view of an array of floats that is written to."""
+        return self.read(array, axes, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+
+    cdef View integers(self, array, int axes, const char *types, Py_ssize_t bytes,
+                       int access=0) except NULL:
+        """Return the view of an array of integers of one of the types, and of so many bytes."""
+        cdef View view = self.hold(array, axes, types, PyBUF_C_CONTIGUOUS | access)
+        _require(view.itemsize == bytes)
+        return view
+
+    cdef void *scratch(self, Py_ssize_t size) except NULL:
+        """Return so many bytes of memory that nobody else uses now."""
+        return self.hold(workspace.scratch(size), 1, b"B", PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE).buf
+
+    cdef View hold(self, array, int axes, const char *types, int flags) except NULL:
+        """Return the view of one more array, whose type is one letter of `types`."""
+        _require(self.count < MOST_ARRAYS)
+        cdef View view = &self.held[self.count]
+        PyObject_GetBuffer(array, view, flags | PyBUF_FORMAT)
+        self.count += 1
+        if axes not in (view.ndim, ANY_AXES):
+            raise ValueError(f"native: found an array of {view.ndim} axes; expected {axes}")
+        if strlen(view.format) != 1 or strchr(types, view.format[0]) == NULL:
+            raise ValueError(f"native: found an array of type {view.format.decode()!r}; expected"
+                             f" one of {types.decode()!r}")
+        return view
+
+
+cdef bint _same(View one, View other) noexcept:
+    """Tell whether two arrays have one shape, and are not empty."""
     cdef int axis
-    for axis in range(axes):
-        if one[axis] != other[axis] or one[axis] == 0:
+    for axis in range(one.ndim):
+        if one.shape[axis] != other.shape[axis] or one.shape[axis] == 0:
             return False
-    return True
+    return one.ndim == other.ndim
 
 
 cdef bint _stands(const window_shape *s) noexcept:
@@ -118,37 +180,34 @@ cdef bint _stands(const window_shape *s) noexcept:
             and columns >= 0 and s.OW == columns // s.stride + 1)
 
 
-cdef window_shape _shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
-                         const floating[:, :, :, ::1] out, window, path) except *:
+cdef window_shape _shape(View x_, View w_, View out_, window,
+                         path) except *:
     """Describe a convolution of images x with filters w to the kernels."""
     cdef window_shape s
-    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
-    s.F, s.OH, s.OW = out.shape[1], out.shape[2], out.shape[3]
+    s.N, s.C, s.H, s.W = x_.shape[0], x_.shape[1], x_.shape[2], x_.shape[3]
+    s.F, s.OH, s.OW = out_.shape[1], out_.shape[2], out_.shape[3]
     s.HH, s.WW, s.stride, s.pad = window
-    _require(s.N > 0 and s.C > 0 and s.H > 0 and s.W > 0 and s.F > 0 and out.shape[0] == s.N
-             and w.shape[0] == s.F and w.shape[1] == s.C and w.shape[2] == s.HH
-             and w.shape[3] == s.WW and _stands(&s))
+    _require(s.N > 0 and s.C > 0 and s.H > 0 and s.W > 0 and s.F > 0 and out_.shape[0] == s.N
+             and w_.shape[0] == s.F and w_.shape[1] == s.C and w_.shape[2] == s.HH
+             and w_.shape[3] == s.WW and _stands(&s))
     if path not in _PATHS:
         raise ValueError(f"native: path is {path!r}; expected one of {[*_PATHS]}")
     s.path = _PATHS[path]
     return s
 
 
-def conv_forward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
-                 const floating[::1] b, floating[:, :, :, ::1] out, window, bint relu=False,
-                 path="rule"):
+def conv_forward(x, w, b, out, window, bint relu=False, path="rule"):
     """Write the output (N, F, OH, OW) of a convolution, with the relu applied if asked for."""
-    cdef window_shape s = _shape(x, w, out, window, path)
-    _require(b.shape[0] == s.F)
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, 4), w_ = a.read(w, 4), b_ = a.read(b, 1)
+    cdef View out_ = a.write(out, 4)
+    cdef window_shape s = _shape(x_, w_, out_, window, path)
+    _require(b_.shape[0] == s.F)
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
-    cdef Py_ssize_t size
+    cdef void *scratch = a.scratch(kernels.conv_forward_bytes(&s, threads))
     with nogil:
-        size = kernels.conv_forward_bytes(&s, threads)
-    cdef unsigned char[::1] scratch = workspace.scratch(size)
-    with nogil:
-        kernels.conv_forward(&s, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &b[0], &out[0, 0, 0, 0],
-                          <int>relu, <void *>&scratch[0], threads)
+        kernels.conv_forward(&s, x_.buf, w_.buf, b_.buf, out_.buf, <int>relu, scratch, threads)
 
 
 cdef object _FLOAT32 = np.dtype(np.float32), _FLOAT64 = np.dtype(np.float64)
@@ -159,59 +218,53 @@ cdef object _dtype(size_t bytes):
     return _FLOAT32 if bytes == 4 else _FLOAT64
 
 
-def conv_backward(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] w,
-                  const floating[:, :, :, ::1] dout, floating[:, :, :, ::1] dx,
-                  floating[:, :, :, ::1] dw, floating[::1] db, window,
-                  const floating[:, :, :, ::1] relu=None, path="rule"):
+def conv_backward(x, w, dout, dx, dw, db, window, relu=None, path="rule"):
     """Write the gradients of the images, of the filters and of the biases.
 
     Each of the first two may be None and is left out; that of the biases is then the sum over the
     pixels of their maps.  Where a relu follows the convolution, its output is given, too, and dout
     counts only where that is positive.
     """
-    cdef window_shape s = _shape(x, w, dout, window, path)
-    cdef bint with_dx = dx is not None, with_dw = dw is not None
-    _require(db.shape[0] == s.F and (not with_dx or _same(dx.shape, x.shape, 4))
-             and (not with_dw or _same(dw.shape, w.shape, 4))
-             and (relu is None or _same(relu.shape, dout.shape, 4)))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, 4), w_ = a.read(w, 4), dout_ = a.read(dout, 4)
+    cdef View dx_ = NULL if dx is None else a.write(dx, 4)
+    cdef View dw_ = NULL if dw is None else a.write(dw, 4)
+    cdef View db_ = a.write(db, 1), relu_ = NULL if relu is None else a.read(relu, 4)
+    cdef window_shape s = _shape(x_, w_, dout_, window, path)
+    _require(db_.shape[0] == s.F and (dx_ == NULL or _same(dx_, x_))
+             and (dw_ == NULL or _same(dw_, w_)) and (relu_ == NULL or _same(relu_, dout_)))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
-    cdef Py_ssize_t size = 1
-    cdef const floating *gradient = &dout[0, 0, 0, 0]
-    cdef floating[:, :, :, ::1] passed
-    if relu is not None:
-        passed = workspace.empty((s.N, s.F, s.OH, s.OW), _dtype(sizeof(floating)))
+    cdef View passed_ = dout_
+    if relu_ != NULL:
+        passed_ = a.write(workspace.empty((s.N, s.F, s.OH, s.OW), _dtype(a.bytes)), 4)
         with nogil:
-            kernels.relu_backward(s.N * s.F * s.OH * s.OW, gradient, &relu[0, 0, 0, 0],
-                                  &passed[0, 0, 0, 0], threads)
-        gradient = &passed[0, 0, 0, 0]
+            kernels.relu_backward(s.N * s.F * s.OH * s.OW, dout_.buf, relu_.buf, passed_.buf,
+                                  threads)
+    cdef Py_ssize_t size = 1
+    if dx_ != NULL:
+        size = max(size, kernels.conv_dx_bytes(&s, threads))
+    if dw_ != NULL:
+        size = max(size, kernels.conv_dw_bytes(&s, threads))
+    cdef void *scratch = a.scratch(size)
     with nogil:
-        if with_dx:
-            size = max(size, kernels.conv_dx_bytes(&s, threads))
-        if with_dw:
-            size = max(size, kernels.conv_dw_bytes(&s, threads))
-    cdef unsigned char[::1] scratch = workspace.scratch(size)
-    with nogil:
-        if with_dw:
-            kernels.conv_dw(&s, &x[0, 0, 0, 0], gradient, &dw[0, 0, 0, 0], &db[0],
-                            <void *>&scratch[0], threads)
+        if dw_ != NULL:
+            kernels.conv_dw(&s, x_.buf, passed_.buf, dw_.buf, db_.buf, scratch, threads)
         else:
-            kernels.sum_channels(s.N, s.F, s.OH * s.OW, gradient, &db[0], threads)
-        if with_dx:
-            kernels.conv_dx(&s, gradient, &w[0, 0, 0, 0], &dx[0, 0, 0, 0],
-                            <void *>&scratch[0], threads)
+            kernels.sum_channels(s.N, s.F, s.OH * s.OW, passed_.buf, db_.buf, threads)
+        if dx_ != NULL:
+            kernels.conv_dx(&s, passed_.buf, w_.buf, dx_.buf, scratch, threads)
 
 
-cdef window_shape _pool_shape(const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] out,
-                              window) except *:
+cdef window_shape _pool_shape(View x_, View out_, window) except *:
     """Describe a pooling of images x (N, C, H, W), plane by plane, to the kernels."""
     cdef window_shape s
-    s.N, s.C, s.H, s.W = x.shape[0] * x.shape[1], 1, x.shape[2], x.shape[3]
-    s.F, s.OH, s.OW = 1, out.shape[2], out.shape[3]
+    s.N, s.C, s.H, s.W = x_.shape[0] * x_.shape[1], 1, x_.shape[2], x_.shape[3]
+    s.F, s.OH, s.OW = 1, out_.shape[2], out_.shape[3]
     s.HH, s.WW, s.stride, s.pad = window
     s.path = BY_RULE
-    _require(s.N > 0 and s.H > 0 and s.W > 0 and s.pad == 0 and out.shape[0] == x.shape[0]
-             and out.shape[1] == x.shape[1] and _stands(&s))
+    _require(s.N > 0 and s.H > 0 and s.W > 0 and s.pad == 0 and out_.shape[0] == x_.shape[0]
+             and out_.shape[1] == x_.shape[1] and _stands(&s))
     return s
 
 
@@ -220,110 +273,115 @@ cdef bint _of_four(const window_shape *s) noexcept:
     return s.HH == 2 and s.WW == 2 and s.stride == 2
 
 
-def max_pool_forward(const floating[:, :, :, ::1] x, floating[:, :, :, ::1] out, argmax, window):
+cdef View _places(_Arrays a, argmax, const window_shape *s, View out_,
+                        int access) except NULL:
+    """Return the view of the places of maxima: one for each output pixel, in bytes or ints."""
+    cdef View argmax_
+    if argmax.itemsize == 1:
+        _require(_of_four(s))
+        argmax_ = a.integers(argmax, 4, b"B", 1, access)
+    else:
+        argmax_ = a.integers(argmax, 4, b"il", sizeof(int32_t), access)
+    _require(_same(argmax_, out_))
+    return argmax_
+
+
+def max_pool_forward(x, out, argmax, window):
     """Write each window's largest pixel, and its offset from the window's first pixel.
 
     x (N, C, H, W), out and argmax (N, C, OH, OW).  Windows of 2x2 with stride 2 store the
     offset in bytes, as a number from 0 to 3.
     """
-    cdef window_shape s = _pool_shape(x, out, window)
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, 4), out_ = a.write(out, 4)
+    cdef window_shape s = _pool_shape(x_, out_, window)
+    cdef View argmax_ = _places(a, argmax, &s, out_, PyBUF_WRITABLE)
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
-    cdef unsigned char[:, :, :, ::1] place
-    cdef int[:, :, :, ::1] offset
-    if argmax.itemsize == 1:
-        place = argmax
-        _require(_of_four(&s) and _same(place.shape, out.shape, 4))
-        with nogil:
-            kernels.max_pool2_forward(&s, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &place[0, 0, 0, 0],
-                                      threads)
-    else:
-        offset = argmax
-        _require(_same(offset.shape, out.shape, 4))
-        with nogil:
-            kernels.max_pool_forward(&s, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &offset[0, 0, 0, 0],
-                                     threads)
+    with nogil:
+        if argmax_.itemsize == 1:
+            kernels.max_pool2_forward(&s, x_.buf, out_.buf, argmax_.buf, threads)
+        else:
+            kernels.max_pool_forward(&s, x_.buf, out_.buf, argmax_.buf, threads)
 
 
-cdef bint _are_numbers_of_four(const unsigned char[:, :, :, ::1] place) noexcept nogil:
+cdef bint _are_numbers_of_four(const unsigned char *place, Py_ssize_t size) noexcept nogil:
     """Tell whether the places are those of windows of 2x2, eight at a time."""
-    cdef const unsigned char *first = &place[0, 0, 0, 0]
-    cdef Py_ssize_t i, size = place.shape[0] * place.shape[1] * place.shape[2] * place.shape[3]
+    cdef Py_ssize_t i
     cdef uint64_t word, bits = 0
     for i in range(0, size - 7, 8):
-        memcpy(&word, first + i, 8)
+        memcpy(&word, place + i, 8)
         bits |= word
     for i in range(size - size % 8, size):
-        bits |= first[i]
+        bits |= place[i]
     return bits & <uint64_t>0xFCFCFCFCFCFCFCFC == 0
 
 
-cdef bint _are_in_windows(const window_shape *s, const int[:, :, :, ::1] offset) noexcept nogil:
+cdef bint _are_in_windows(const window_shape *s, const int32_t *offset,
+                          Py_ssize_t size) noexcept nogil:
     """Tell whether the offsets are those of pixels of a window."""
-    cdef const int *first = &offset[0, 0, 0, 0]
     # Without its sign an offset below zero is a large one.
     cdef unsigned int end = s.HH * s.W, W = s.W, WW = s.WW, at
     cdef Py_ssize_t i
-    for i in range(offset.shape[0] * offset.shape[1] * offset.shape[2] * offset.shape[3]):
-        at = first[i]
+    for i in range(size):
+        at = offset[i]
         if at >= end or at % W >= WW:
             return False
     return True
 
 
-def max_pool_backward(const floating[:, :, :, ::1] dout, argmax, floating[:, :, :, ::1] dx, window):
+def max_pool_backward(dout, argmax, dx, window):
     """Write the gradient dx (N, C, H, W) of max pooling: dout goes to the places in argmax.
 
     Return whether each place is one of its window; if not, nothing is written.
     """
-    cdef window_shape s = _pool_shape(dx, dout, window)
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, 4), dx_ = a.write(dx, 4)
+    cdef window_shape s = _pool_shape(dx_, dout_, window)
+    cdef View argmax_ = _places(a, argmax, &s, dout_, 0)
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
-    cdef const unsigned char[:, :, :, ::1] place
-    cdef const int[:, :, :, ::1] offset
+    cdef Py_ssize_t size = s.N * s.OH * s.OW
     cdef bint right
-    if argmax.itemsize == 1:
-        place = argmax
-        _require(_of_four(&s) and _same(place.shape, dout.shape, 4))
-        with nogil:
-            right = _are_numbers_of_four(place)
+    with nogil:
+        if argmax_.itemsize == 1:
+            right = _are_numbers_of_four(<const unsigned char *>argmax_.buf, size)
             if right:
-                kernels.max_pool2_backward(&s, &dout[0, 0, 0, 0], &place[0, 0, 0, 0],
-                                           &dx[0, 0, 0, 0], threads)
-    else:
-        offset = argmax
-        _require(_same(offset.shape, dout.shape, 4))
-        with nogil:
-            right = _are_in_windows(&s, offset)
+                kernels.max_pool2_backward(&s, dout_.buf, argmax_.buf, dx_.buf, threads)
+        else:
+            right = _are_in_windows(&s, <const int32_t *>argmax_.buf, size)
             if right:
-                kernels.max_pool_backward(&s, &dout[0, 0, 0, 0], &offset[0, 0, 0, 0],
-                                          &dx[0, 0, 0, 0], threads)
+                kernels.max_pool_backward(&s, dout_.buf, argmax_.buf, dx_.buf, threads)
     return right
 
 
-def add_scaled(floating[::1] y, double a, const floating[::1] x):
+def add_scaled(y, double a, x):
     """Add a * x to y."""
     sgd(y, x, -a)
 
 
-def sgd(floating[::1] w, const floating[::1] dw, double learning_rate, double l2=0):
+def sgd(w, dw, double learning_rate, double l2=0):
     """Step w by stochastic gradient descent; as in all rules, l2 * w is added to dw."""
-    _require(_same(w.shape, dw.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View w_ = a.write(w, 1), dw_ = a.read(dw, 1)
+    _require(_same(w_, dw_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.sgd(w.shape[0], &w[0], &dw[0], &w[0], learning_rate, l2, threads)
+        kernels.sgd(w_.shape[0], w_.buf, dw_.buf, w_.buf, learning_rate, l2, threads)
 
 
-def sgd_momentum(floating[::1] w, const floating[::1] dw, floating[::1] velocity,
-                 double learning_rate, double momentum, double l2=0, bint nesterov=False):
+def sgd_momentum(w, dw, velocity, double learning_rate, double momentum, double l2=0,
+                 bint nesterov=False):
     """Step w and velocity by gradient descent with momentum."""
-    _require(_same(w.shape, dw.shape, 1) and _same(w.shape, velocity.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View w_ = a.write(w, 1), dw_ = a.read(dw, 1), velocity_ = a.write(velocity, 1)
+    _require(_same(w_, dw_) and _same(w_, velocity_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.momentum(w.shape[0], &w[0], &dw[0], &w[0], &velocity[0], learning_rate, momentum,
-                      <int>nesterov, l2, threads)
+        kernels.momentum(w_.shape[0], w_.buf, dw_.buf, w_.buf, velocity_.buf, learning_rate,
+                         momentum, <int>nesterov, l2, threads)
 
 
 def nesterov_momentum(w, dw, velocity, learning_rate, momentum, l2=0):
@@ -331,46 +389,52 @@ def nesterov_momentum(w, dw, velocity, learning_rate, momentum, l2=0):
     sgd_momentum(w, dw, velocity, learning_rate, momentum, l2, True)
 
 
-def rmsprop(floating[::1] w, const floating[::1] dw, floating[::1] cache, double learning_rate,
-            double decay_rate, double epsilon, double l2=0):
+def rmsprop(w, dw, cache, double learning_rate, double decay_rate, double epsilon, double l2=0):
     """Step w and cache by RMSProp."""
-    _require(_same(w.shape, dw.shape, 1) and _same(w.shape, cache.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View w_ = a.write(w, 1), dw_ = a.read(dw, 1), cache_ = a.write(cache, 1)
+    _require(_same(w_, dw_) and _same(w_, cache_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.rmsprop(w.shape[0], &w[0], &dw[0], &w[0], &cache[0], learning_rate, decay_rate,
-                     epsilon, l2, threads)
+        kernels.rmsprop(w_.shape[0], w_.buf, dw_.buf, w_.buf, cache_.buf, learning_rate,
+                        decay_rate, epsilon, l2, threads)
 
 
-def adam(floating[::1] w, const floating[::1] dw, floating[::1] m, floating[::1] v,
-         double learning_rate, double beta1, double beta2, double epsilon, double t,
+def adam(w, dw, m, v, double learning_rate, double beta1, double beta2, double epsilon, double t,
          double l2=0):
     """Step w, m and v by Adam; t counts this step from one."""
-    _require(_same(w.shape, dw.shape, 1) and _same(w.shape, m.shape, 1)
-             and _same(w.shape, v.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View w_ = a.write(w, 1), dw_ = a.read(dw, 1)
+    cdef View m_ = a.write(m, 1), v_ = a.write(v, 1)
+    _require(_same(w_, dw_) and _same(w_, m_) and _same(w_, v_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.adam(w.shape[0], &w[0], &dw[0], &w[0], &m[0], &v[0], learning_rate, beta1, beta2,
-                  epsilon, t, l2, threads)
+        kernels.adam(w_.shape[0], w_.buf, dw_.buf, w_.buf, m_.buf, v_.buf, learning_rate, beta1,
+                     beta2, epsilon, t, l2, threads)
 
 
-def relu_forward(const floating[::1] x, floating[::1] out):
+def relu_forward(x, out):
     """Write max(x, 0)."""
-    _require(_same(x.shape, out.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, 1), out_ = a.write(out, 1)
+    _require(_same(x_, out_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.relu_forward(x.shape[0], &x[0], &out[0], threads)
+        kernels.relu_forward(x_.shape[0], x_.buf, out_.buf, threads)
 
 
-def relu_backward(const floating[::1] dout, const floating[::1] out, floating[::1] dx):
+def relu_backward(dout, out, dx):
     """Write dout where out is positive, zero elsewhere."""
-    _require(_same(dout.shape, out.shape, 1) and _same(dout.shape, dx.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, 1), out_ = a.read(out, 1), dx_ = a.write(dx, 1)
+    _require(_same(dout_, out_) and _same(dout_, dx_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.relu_backward(dout.shape[0], &dout[0], &out[0], &dx[0], threads)
+        kernels.relu_backward(dout_.shape[0], dout_.buf, out_.buf, dx_.buf, threads)
 
 
 cdef dict _ACTIVATIONS = {
@@ -383,223 +447,241 @@ cdef dict _ACTIVATIONS = {
 }
 
 
-def activation_forward(const floating[::1] x, floating[::1] out, activation, double slope=0):
+def activation_forward(x, out, activation, double slope=0):
     """Write what units of an activation make of x; the slope is that of a leaky relu."""
-    _require(x.shape[0] > 0 and _same(x.shape, out.shape, 1))
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, 1), out_ = a.write(out, 1)
+    _require(_same(x_, out_))
     cdef int kind = _ACTIVATIONS[activation]
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.activation_forward(kind, slope, x.shape[0], &x[0], &out[0], threads)
+        kernels.activation_forward(kind, slope, x_.shape[0], x_.buf, out_.buf, threads)
 
 
-def activation_backward(const floating[::1] dout, const floating[::1] x, floating[::1] dx,
-                        activation, double slope=0):
+def activation_backward(dout, x, dx, activation, double slope=0):
     """Write dout times the slope of the activation at x."""
-    _require(x.shape[0] > 0 and _same(x.shape, dout.shape, 1) and _same(x.shape, dx.shape, 1))
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, 1), x_ = a.read(x, 1), dx_ = a.write(dx, 1)
+    _require(_same(x_, dout_) and _same(x_, dx_))
     cdef int kind = _ACTIVATIONS[activation]
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.activation_backward(kind, slope, x.shape[0], &dout[0], &x[0], &dx[0], threads)
+        kernels.activation_backward(kind, slope, x_.shape[0], dout_.buf, x_.buf, dx_.buf, threads)
 
 
-cdef norm_shape _norm_shape(const floating[:, :, ::1] x, Py_ssize_t G, double eps, bint train=True,
+cdef norm_shape _norm_shape(View x_, Py_ssize_t G, double eps, bint train=True,
                             activation="", double slope=0) except *:
-    """Describe a normalisation of x (N, C, pixels) to the kernels."""
+    """Describe a normalisation of x (N, C, ...) to the kernels."""
+    _require(x_.ndim >= 2)
     cdef norm_shape s
-    s.N, s.C, s.D = x.shape[0], x.shape[1], x.shape[2]
+    cdef int axis
+    s.N, s.C, s.D = x_.shape[0], x_.shape[1], 1
+    for axis in range(2, x_.ndim):
+        s.D *= x_.shape[axis]
     s.G, s.eps, s.momentum, s.train, s.part, s.count = G, eps, 0, train, WHOLE, s.N * s.D
     s.activation, s.slope = _ACTIVATIONS[activation], slope
     _require(s.N > 0 and s.C > 0 and s.D > 0)
     return s
 
 
-cdef norm_shape _group_shape(const floating[:, :, ::1] x, const floating[:, ::1] mean,
-                             const floating[:, ::1] var, double eps) except *:
+cdef norm_shape _group_shape(View x_, View mean_, View var_,
+                             double eps) except *:
     """Describe a normalisation of groups of channels, with statistics (N, G), to the kernels."""
-    cdef norm_shape s = _norm_shape(x, mean.shape[1], eps)
-    _require(_same(mean.shape, var.shape, 2) and mean.shape[0] == s.N and s.C % s.G == 0)
+    cdef norm_shape s = _norm_shape(x_, mean_.shape[1], eps)
+    _require(_same(mean_, var_) and mean_.shape[0] == s.N and s.C % s.G == 0)
     return s
 
 
-cdef bint _hold(Py_ssize_t count, const floating[::1] one, const floating[::1] two,
-                const floating[::1] three, const floating[::1] four) noexcept:
+cdef bint _hold(Py_ssize_t count, View one, View two,
+                View three, View four) noexcept:
     """Tell whether four arrays have so many numbers each."""
     return (one.shape[0] == count and two.shape[0] == count and three.shape[0] == count
             and four.shape[0] == count)
 
 
-def batch_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
-                       const floating[::1] beta, floating[:, :, ::1] out, floating[::1] mean,
-                       floating[::1] var, double eps, activation="", double slope=0,
-                       bint train=True, floating[::1] running_mean=None,
-                       floating[::1] running_var=None, double momentum=0):
-    """Write the output of x (N, C, pixels), normalised channel by channel.
+def batch_norm_forward(x, gamma, beta, out, mean, var, double eps, activation="", double slope=0,
+                       bint train=True, running_mean=None, running_var=None, double momentum=0):
+    """Write the output of x (N, C, ...), normalised channel by channel.
 
     In train mode the mean and variance of the batch are written too, and the running ones follow
     them if they are given; else the mean and variance given are used.  The output passes the
     activation if there is one.
     """
-    cdef norm_shape s = _norm_shape(x, 1, eps, train, activation, slope)
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, ANY_AXES), gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
+    cdef View out_ = a.write(out, ANY_AXES), mean_ = a.write(mean, 1), var_ = a.write(var, 1)
+    cdef norm_shape s = _norm_shape(x_, 1, eps, train, activation, slope)
     s.momentum = momentum
-    _require(_same(x.shape, out.shape, 3) and _hold(s.C, gamma, beta, mean, var))
-    cdef floating *running[2]
+    _require(_same(x_, out_) and _hold(s.C, gamma_, beta_, mean_, var_))
+    cdef void *running[2]
     running[0] = running[1] = NULL
+    cdef View running_mean_, running_var_
     if running_mean is not None or running_var is not None:
-        _require(running_mean is not None and running_var is not None
-                 and _hold(s.C, running_mean, running_var, mean, var))
-        running[0], running[1] = &running_mean[0], &running_var[0]
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+        running_mean_, running_var_ = a.write(running_mean, 1), a.write(running_var, 1)
+        _require(_hold(s.C, running_mean_, running_var_, mean_, var_))
+        running[0], running[1] = running_mean_.buf, running_var_.buf
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_forward(&s, &x[0, 0, 0], &gamma[0], &beta[0], &out[0, 0, 0], &mean[0],
-                                   &var[0], running[0], running[1], threads)
+        kernels.batch_norm_forward(&s, x_.buf, gamma_.buf, beta_.buf, out_.buf, mean_.buf,
+                                   var_.buf, running[0], running[1], threads)
 
 
-def batch_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
-                        const floating[::1] gamma, const floating[::1] beta,
-                        const floating[::1] mean, const floating[::1] var,
-                        floating[:, :, ::1] dx, floating[::1] dgamma, floating[::1] dbeta,
-                        double eps, activation="", double slope=0, bint train=True):
-    """Write the gradients of x (N, C, pixels), gamma and beta.
+def batch_norm_backward(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double eps,
+                        activation="", double slope=0, bint train=True):
+    """Write the gradients of x (N, C, ...), gamma and beta.
 
     In train mode the mean and variance depend on x, else they are constants.
     """
-    cdef norm_shape s = _norm_shape(x, 1, eps, train, activation, slope)
-    _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
-             and _hold(s.C, gamma, beta, mean, var) and _hold(s.C, gamma, beta, dgamma, dbeta))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES), dx_ = a.write(dx, ANY_AXES)
+    cdef View gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
+    cdef View mean_ = a.read(mean, 1), var_ = a.read(var, 1)
+    cdef View dgamma_ = a.write(dgamma, 1), dbeta_ = a.write(dbeta, 1)
+    cdef norm_shape s = _norm_shape(x_, 1, eps, train, activation, slope)
+    _require(_same(x_, dout_) and _same(x_, dx_) and _hold(s.C, gamma_, beta_, mean_, var_)
+             and _hold(s.C, gamma_, beta_, dgamma_, dbeta_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &beta[0],
-                                    &mean[0], &var[0], &dx[0, 0, 0], &dgamma[0], &dbeta[0],
-                                    threads)
+        kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
+                                    var_.buf, dx_.buf, dgamma_.buf, dbeta_.buf, threads)
 
 
-def batch_norm_statistics(const floating[:, :, ::1] x, floating[::1] mean, floating[::1] var):
-    """Write the mean and variance of each channel of x (N, C, pixels)."""
-    cdef norm_shape s = _norm_shape(x, 1, 0)
+def batch_norm_statistics(x, mean, var):
+    """Write the mean and variance of each channel of x (N, C, ...)."""
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, ANY_AXES), mean_ = a.write(mean, 1), var_ = a.write(var, 1)
+    cdef norm_shape s = _norm_shape(x_, 1, 0)
     s.part = SUMS_ONLY
-    _require(mean.shape[0] == s.C and var.shape[0] == s.C)
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    _require(_hold(s.C, mean_, var_, mean_, var_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_forward(&s, &x[0, 0, 0], NULL, NULL, NULL, &mean[0], &var[0], NULL,
-                                   NULL, threads)
+        kernels.batch_norm_forward(&s, x_.buf, NULL, NULL, NULL, mean_.buf, var_.buf, NULL, NULL,
+                                   threads)
 
 
-def batch_norm_sums(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
-                    const floating[::1] gamma, const floating[::1] beta,
-                    const floating[::1] mean, const floating[::1] var, floating[::1] dgamma,
-                    floating[::1] dbeta, double eps, activation="", double slope=0):
+def batch_norm_sums(dout, x, gamma, beta, mean, var, dgamma, dbeta, double eps, activation="",
+                    double slope=0):
     """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
-    cdef norm_shape s = _norm_shape(x, 1, eps, True, activation, slope)
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES)
+    cdef View gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
+    cdef View mean_ = a.read(mean, 1), var_ = a.read(var, 1)
+    cdef View dgamma_ = a.write(dgamma, 1), dbeta_ = a.write(dbeta, 1)
+    cdef norm_shape s = _norm_shape(x_, 1, eps, True, activation, slope)
     s.part = SUMS_ONLY
-    _require(_same(x.shape, dout.shape, 3) and _hold(s.C, gamma, beta, mean, var)
-             and _hold(s.C, gamma, beta, dgamma, dbeta))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    _require(_same(x_, dout_) and _hold(s.C, gamma_, beta_, mean_, var_)
+             and _hold(s.C, gamma_, beta_, dgamma_, dbeta_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &beta[0],
-                                    &mean[0], &var[0], NULL, &dgamma[0], &dbeta[0], threads)
+        kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
+                                    var_.buf, NULL, dgamma_.buf, dbeta_.buf, threads)
 
 
-def batch_norm_rest(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
-                    const floating[::1] gamma, const floating[::1] beta,
-                    const floating[::1] mean, const floating[::1] var, floating[:, :, ::1] dx,
-                    const floating[::1] dgamma, const floating[::1] dbeta, double count,
-                    double eps, activation="", double slope=0):
+def batch_norm_rest(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double count, double eps,
+                    activation="", double slope=0):
     """Write the gradient of x, a part of a batch that has `count` numbers in each channel.
 
     mean, var, dgamma and dbeta are those of the whole batch.
     """
-    cdef norm_shape s = _norm_shape(x, 1, eps, True, activation, slope)
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES), dx_ = a.write(dx, ANY_AXES)
+    cdef View gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
+    cdef View mean_ = a.read(mean, 1), var_ = a.read(var, 1)
+    cdef View dgamma_ = a.read(dgamma, 1), dbeta_ = a.read(dbeta, 1)
+    cdef norm_shape s = _norm_shape(x_, 1, eps, True, activation, slope)
     s.part, s.count = REST, count
-    _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
-             and _hold(s.C, gamma, beta, mean, var) and _hold(s.C, gamma, beta, dgamma, dbeta))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    _require(_same(x_, dout_) and _same(x_, dx_) and _hold(s.C, gamma_, beta_, mean_, var_)
+             and _hold(s.C, gamma_, beta_, dgamma_, dbeta_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &beta[0],
-                                    &mean[0], &var[0], &dx[0, 0, 0], <floating *>&dgamma[0],
-                                    <floating *>&dbeta[0], threads)
+        kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
+                                    var_.buf, dx_.buf, dgamma_.buf, dbeta_.buf, threads)
 
 
-def group_norm_forward(const floating[:, :, ::1] x, const floating[::1] gamma,
-                       const floating[::1] beta, floating[:, :, ::1] out, floating[:, ::1] mean,
-                       floating[:, ::1] var, double eps):
-    """Write the output, mean and variance (N, G) of x (N, C, pixels), normalised by groups."""
-    cdef norm_shape s = _group_shape(x, mean, var, eps)
-    _require(_same(x.shape, out.shape, 3) and gamma.shape[0] == s.C and beta.shape[0] == s.C)
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+def group_norm_forward(x, gamma, beta, out, mean, var, double eps):
+    """Write the output, mean and variance (N, G) of x (N, C, ...), normalised by groups."""
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, ANY_AXES), gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
+    cdef View out_ = a.write(out, ANY_AXES), mean_ = a.write(mean, 2), var_ = a.write(var, 2)
+    cdef norm_shape s = _group_shape(x_, mean_, var_, eps)
+    _require(_same(x_, out_) and _hold(s.C, gamma_, beta_, gamma_, beta_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.group_norm_forward(&s, &x[0, 0, 0], &gamma[0], &beta[0], &out[0, 0, 0],
-                                   &mean[0, 0], &var[0, 0], threads)
+        kernels.group_norm_forward(&s, x_.buf, gamma_.buf, beta_.buf, out_.buf, mean_.buf,
+                                   var_.buf, threads)
 
 
-def group_norm_backward(const floating[:, :, ::1] dout, const floating[:, :, ::1] x,
-                        const floating[::1] gamma, const floating[:, ::1] mean,
-                        const floating[:, ::1] var, floating[:, :, ::1] dx,
-                        floating[::1] dgamma, floating[::1] dbeta, double eps):
-    """Write the gradients of x (N, C, pixels), gamma and beta."""
-    cdef norm_shape s = _group_shape(x, mean, var, eps)
-    _require(_same(x.shape, dout.shape, 3) and _same(x.shape, dx.shape, 3)
-             and _hold(s.C, gamma, gamma, dgamma, dbeta))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+def group_norm_backward(dout, x, gamma, mean, var, dx, dgamma, dbeta, double eps):
+    """Write the gradients of x (N, C, ...), gamma and beta."""
+    cdef _Arrays a = _Arrays()
+    cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES), gamma_ = a.read(gamma, 1)
+    cdef View mean_ = a.read(mean, 2), var_ = a.read(var, 2), dx_ = a.write(dx, ANY_AXES)
+    cdef View dgamma_ = a.write(dgamma, 1), dbeta_ = a.write(dbeta, 1)
+    cdef norm_shape s = _group_shape(x_, mean_, var_, eps)
+    _require(_same(x_, dout_) and _same(x_, dx_) and _hold(s.C, gamma_, gamma_, dgamma_, dbeta_))
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
-    cdef unsigned char[::1] scratch = workspace.scratch(kernels.group_norm_bytes(&s))
+    cdef void *scratch = a.scratch(kernels.group_norm_bytes(&s))
     with nogil:
-        kernels.group_norm_backward(&s, &dout[0, 0, 0], &x[0, 0, 0], &gamma[0], &mean[0, 0],
-                                    &var[0, 0], &dx[0, 0, 0], &dgamma[0], &dbeta[0],
-                                    <void *>&scratch[0], threads)
+        kernels.group_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, mean_.buf, var_.buf,
+                                    dx_.buf, dgamma_.buf, dbeta_.buf, scratch, threads)
 
 
-def softmax_loss(const floating[:, ::1] x, const long long[::1] y, floating[::1] losses,
-                 floating[:, ::1] dx, double label_smoothing=0):
+def softmax_loss(x, y, losses, dx, double label_smoothing=0):
     """Write the loss of each row of scores x (N, C), and the gradient dx of their mean.
 
     Returns the mean; the targets are smoothed labels if asked for.
     """
-    _require(_same(x.shape, dx.shape, 2) and _same(x.shape, y.shape, 1)
-             and _same(x.shape, losses.shape, 1))
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays a = _Arrays()
+    cdef View x_ = a.read(x, 2), y_ = a.integers(y, 1, b"lq", sizeof(int64_t))
+    cdef View losses_ = a.write(losses, 1), dx_ = a.write(dx, 2)
+    _require(_same(x_, dx_) and x_.shape[0] == y_.shape[0] and x_.shape[0] == losses_.shape[0])
+    cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     cdef double mean
     with nogil:
-        mean = kernels.softmax_loss(x.shape[0], x.shape[1], &x[0, 0], <const int64_t *>&y[0],
-                                    label_smoothing, &losses[0], &dx[0, 0], threads)
+        mean = kernels.softmax_loss(x_.shape[0], x_.shape[1], x_.buf, y_.buf, label_smoothing,
+                                    losses_.buf, dx_.buf, threads)
     return mean
 
 
-def matmul(const floating[:, :] a, const floating[:, :] b, floating[:, ::1] out,
-           const floating[::1] bias=None):
+def matmul(a, b, out, bias=None):
     """Write a @ b, plus bias to every row if there is one; a and b may be transposed views."""
+    cdef _Arrays arrays = _Arrays()
+    cdef View a_ = arrays.read(a, 2, PyBUF_STRIDES), b_ = arrays.read(b, 2, PyBUF_STRIDES)
+    cdef View out_ = arrays.write(out, 2)
+    cdef View bias_ = NULL if bias is None else arrays.read(bias, 1)
     cdef matmul_shape s
-    cdef Py_ssize_t size = sizeof(floating)
-    s.M, s.K, s.N = a.shape[0], a.shape[1], b.shape[1]
-    _require(s.M > 0 and s.K > 0 and s.N > 0 and b.shape[0] == s.K and out.shape[0] == s.M
-             and out.shape[1] == s.N and (bias is None or bias.shape[0] == s.N))
-    s.am, s.ak = a.strides[0] // size, a.strides[1] // size
-    s.bk, s.bn = b.strides[0] // size, b.strides[1] // size
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    s.M, s.K, s.N = a_.shape[0], a_.shape[1], b_.shape[1]
+    _require(s.M > 0 and s.K > 0 and s.N > 0 and b_.shape[0] == s.K and out_.shape[0] == s.M
+             and out_.shape[1] == s.N and (bias_ == NULL or bias_.shape[0] == s.N))
+    s.am, s.ak = a_.strides[0] // arrays.bytes, a_.strides[1] // arrays.bytes
+    s.bk, s.bn = b_.strides[0] // arrays.bytes, b_.strides[1] // arrays.bytes
+    cdef const kernel_table *kernels = selected_kernels(arrays.bytes)
     cdef int threads = get_num_threads()
-    cdef const floating *shift = NULL
-    if bias is not None:
-        shift = &bias[0]
-    cdef unsigned char[::1] scratch = workspace.scratch(kernels.matmul_bytes(&s, threads))
+    cdef void *shift = NULL if bias_ == NULL else bias_.buf
+    cdef void *scratch = arrays.scratch(kernels.matmul_bytes(&s, threads))
     with nogil:
-        kernels.matmul(&s, &a[0, 0], &b[0, 0], shift, &out[0, 0], <void *>&scratch[0], threads)
+        kernels.matmul(&s, a_.buf, b_.buf, shift, out_.buf, scratch, threads)
 
 
-def sum_channels(const floating[:, :, ::1] a, floating[::1] out):
+def sum_channels(a, out):
     """Write the sum of each channel of a (N, C, pixels)."""
-    _require(a.shape[0] > 0 and a.shape[1] > 0 and a.shape[2] > 0 and out.shape[0] == a.shape[1])
-    cdef const kernel_table *kernels = selected_kernels(sizeof(floating))
+    cdef _Arrays arrays = _Arrays()
+    cdef View a_ = arrays.read(a, 3), out_ = arrays.write(out, 1)
+    _require(_same(a_, a_) and out_.shape[0] == a_.shape[1])
+    cdef const kernel_table *kernels = selected_kernels(arrays.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.sum_channels(a.shape[0], a.shape[1], a.shape[2], &a[0, 0, 0], &out[0], threads)
+        kernels.sum_channels(a_.shape[0], a_.shape[1], a_.shape[2], a_.buf, out_.buf, threads)
 
 
 # Written out, it would name each kernel once more.

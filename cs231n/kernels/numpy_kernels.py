@@ -12,6 +12,7 @@ Processing, 2006).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -289,7 +290,7 @@ def batch_norm_forward(
     running_var: np.ndarray | None = None,
     momentum: float = 0.0,
 ) -> None:
-    """Write the output of x (N, C, pixels), normalised channel by channel.
+    """Write the output of x (N, C, ...), normalised channel by channel.
 
     In train mode the mean and variance of the batch are written too, and the running ones follow
     them if they are given; else the mean and variance given are used.  The output passes the
@@ -297,6 +298,7 @@ def batch_norm_forward(
     """
     if not x.size:
         return
+    x, out = _planes(x, out)
     if train:
         mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     np.subtract(x, mean[:, None], out=out)
@@ -326,13 +328,14 @@ def batch_norm_backward(
     slope: float = 0.0,
     train: bool = True,
 ) -> None:
-    """Write the gradients of x (N, C, pixels), gamma and beta.
+    """Write the gradients of x (N, C, ...), gamma and beta.
 
     In train mode the mean and variance depend on x, else they are constants.
     """
     if not x.size:
         dgamma[...] = dbeta[...] = 0
         return
+    dout, x, dx = _planes(dout, x, dx)
     centred, std = x - mean[:, None], np.sqrt(var + eps)
     dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
     _write_sums(dout, centred, std, dgamma, dbeta)
@@ -345,7 +348,8 @@ def batch_norm_backward(
 
 
 def batch_norm_statistics(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
-    """Write the mean and variance of each channel of x (N, C, pixels)."""
+    """Write the mean and variance of each channel of x (N, C, ...)."""
+    (x,) = _planes(x)
     mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
     centred = x - mean[:, None]
     var[...] = np.einsum("ncp,ncp->c", centred, centred) / (x.shape[0] * x.shape[2])
@@ -365,6 +369,7 @@ def batch_norm_sums(
     slope: float = 0.0,
 ) -> None:
     """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
+    dout, x = _planes(dout, x)
     centred, std = x - mean[:, None], np.sqrt(var + eps)
     dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
     _write_sums(dout, centred, std, dgamma, dbeta)
@@ -389,9 +394,15 @@ def batch_norm_rest(
 
     mean, var, dgamma and dbeta are those of the whole batch.
     """
+    dout, x, dx = _planes(dout, x, dx)
     centred, std = x - mean[:, None], np.sqrt(var + eps)
     dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
     _write_rest(dout, centred, gamma, std, dx, dgamma, dbeta, count)
+
+
+def _planes(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Return contiguous arrays (N, C, ...) as (N, C, pixels)."""
+    return [array.reshape(*array.shape[:2], math.prod(array.shape[2:])) for array in arrays]
 
 
 def _write_sums(
@@ -445,7 +456,8 @@ def group_norm_forward(
     var: np.ndarray,
     eps: float,
 ) -> None:
-    """Write the output, mean and variance (N, G) of x (N, C, pixels), normalised by groups."""
+    """Write the output, mean and variance (N, G) of x (N, C, ...), normalised by groups."""
+    x, out = _planes(x, out)
     groups = _groups(x, mean)
     mean[...] = groups.mean(axis=2, dtype=np.float64)
     centred = groups - mean[..., None]
@@ -466,7 +478,8 @@ def group_norm_backward(
     dbeta: np.ndarray,
     eps: float,
 ) -> None:
-    """Write the gradients of x (N, C, pixels), gamma and beta."""
+    """Write the gradients of x (N, C, ...), gamma and beta."""
+    dout, x, dx = _planes(dout, x, dx)
     std = np.sqrt(var + eps)[..., None]
     x_hat = (_groups(x, mean) - mean[..., None]) / std
     dout.sum(axis=(0, 2), out=dbeta)

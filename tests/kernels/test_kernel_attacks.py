@@ -3,6 +3,7 @@
 Short here, and in processes of their own, which may crash; `SECONDS=300 make attack` goes on.
 """
 
+import contextlib
 import sys
 
 import attack_kernels
@@ -141,3 +142,57 @@ def test_a_place_outside_its_window_is_seen_wherever_it_lies(at, place, backend_
     assert not backend.kernels().max_pool_backward(dout, places, dx, window)
     if backend_name != "numpy":  # which finds out while it writes
         assert (dx == 5).all()
+
+
+def writable(flag):
+    """Return three numbers that may, or may not, be written to."""
+    array = np.ones(3)
+    array.flags.writeable = flag
+    return array
+
+
+@pytest.mark.skipif(len(backend.available()) < 2, reason="needs compiled kernels")
+class TestDoors:
+    """What the compiled kernels get: arrays of other kinds never reach them."""
+
+    @staticmethod
+    def sgd(w, dw):
+        pytest.importorskip("cs231n.kernels.native").sgd(w, dw, 0.5)
+
+    @pytest.mark.parametrize(
+        ("w", "dw", "told"),
+        [
+            (np.ones((3, 1)), np.ones(3), "array of 2 axes; expected 1"),
+            (np.ones(3, np.int64), np.ones(3), "array of type 'l|q'; expected one of 'fd'"),
+            (np.ones(3, ">f8"), np.ones(3), "array of type '>d'"),
+            (np.ones(3, np.longdouble), np.ones(3), "array of type"),
+            (np.ones(3, [("a", "f4"), ("b", "f4")]), np.ones(3), "array of type 'T{"),
+            (np.ones(3), np.ones(3, np.float32), "do not belong together"),
+            (np.ones(6)[::2], np.ones(3), "not C-contiguous"),
+            (np.ones(3), np.ones(6)[::-2], "not C-contiguous"),
+            (writable(False), np.ones(3), "read-only"),
+        ],
+    )
+    def test_refuse_what_is_no_array_for_them(self, w, dw, told):
+        before = w.copy()
+        with pytest.raises(ValueError, match=told):
+            self.sgd(w, dw)
+        np.testing.assert_array_equal(w, before)
+
+    @pytest.mark.parametrize("stray", [None, 3.0, [1.0, 2.0, 3.0], "x"])
+    def test_refuse_what_has_no_memory_to_show(self, stray):
+        with pytest.raises(TypeError, match="bytes-like"):
+            self.sgd(np.ones(3), stray)
+
+    @pytest.mark.parametrize("dw", [np.ones(3), np.ones(4), np.ones((3, 1))])
+    def test_let_go_of_the_arrays_whatever_happens(self, dw):
+        w = np.ones(3)
+        before = sys.getrefcount(w), sys.getrefcount(dw)
+        with contextlib.suppress(ValueError):
+            self.sgd(w, dw)
+        assert (sys.getrefcount(w), sys.getrefcount(dw)) == before
+
+    def test_read_what_may_not_be_written_to(self):
+        w = np.ones(3)
+        self.sgd(w, writable(False))
+        np.testing.assert_array_equal(w, 0.5)

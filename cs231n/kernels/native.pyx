@@ -149,7 +149,10 @@ cdef class _Arrays:
         return self.hold(workspace.scratch(size), 1, b"B", PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE).buf
 
     cdef View hold(self, array, int axes, const char *types, int flags) except NULL:
-        """Return the view of one more array, whose type is one letter of `types`."""
+        """Return the view of one more array, whose type is one letter of `types`.
+
+        Other byte orders, and numbers that are not aligned, have a sign before the letter.
+        """
         _require(self.count < MOST_ARRAYS)
         cdef View view = &self.held[self.count]
         PyObject_GetBuffer(array, view, flags | PyBUF_FORMAT)
@@ -165,10 +168,12 @@ cdef class _Arrays:
 cdef bint _same(View one, View other) noexcept:
     """Tell whether two arrays have one shape, and are not empty."""
     cdef int axis
+    if one.ndim != other.ndim:
+        return False
     for axis in range(one.ndim):
         if one.shape[axis] != other.shape[axis] or one.shape[axis] == 0:
             return False
-    return one.ndim == other.ndim
+    return True
 
 
 cdef bint _stands(const window_shape *s) noexcept:
@@ -180,8 +185,7 @@ cdef bint _stands(const window_shape *s) noexcept:
             and columns >= 0 and s.OW == columns // s.stride + 1)
 
 
-cdef window_shape _shape(View x_, View w_, View out_, window,
-                         path) except *:
+cdef window_shape _shape(View x_, View w_, View out_, window, path) except *:
     """Describe a convolution of images x with filters w to the kernels."""
     cdef window_shape s
     s.N, s.C, s.H, s.W = x_.shape[0], x_.shape[1], x_.shape[2], x_.shape[3]

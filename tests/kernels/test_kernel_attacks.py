@@ -171,6 +171,7 @@ class TestDoors:
             (np.ones(6)[::2], np.ones(3), "not C-contiguous"),
             (np.ones(3), np.ones(6)[::-2], "not C-contiguous"),
             (writable(False), np.ones(3), "read-only"),
+            (np.ones(25, np.uint8)[1:].view(float), np.ones(3), "array of type '=d'"),
         ],
     )
     def test_refuse_what_is_no_array_for_them(self, w, dw, told):
@@ -191,6 +192,14 @@ class TestDoors:
         with contextlib.suppress(ValueError):
             self.sgd(w, dw)
         assert (sys.getrefcount(w), sys.getrefcount(dw)) == before
+
+    @pytest.mark.parametrize("shape", [(2, 6), (2, 3, 2, 1), (2, 3, 1), (3, 2, 2), (12,)])
+    def test_refuse_images_of_different_shapes(self, shape):
+        x, weights = np.ones((2, 3, 2)), np.ones((4, 3))
+        forward = pytest.importorskip("cs231n.kernels.native").batch_norm_forward
+        for pair in ((x, np.ones(shape)), (np.ones(shape), x)):
+            with pytest.raises(ValueError, match="belong together"):
+                forward(pair[0], *weights[:2], pair[1], *weights[2:], 1e-5)
 
     def test_read_what_may_not_be_written_to(self):
         w = np.ones(3)

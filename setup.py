@@ -5,7 +5,7 @@ Hosted notebooks and long-lived distributions bring old tools, so the oldest tha
 pyproject.toml are enough.  Environment variables:
 
 CS231N_REQUIRE_EXTENSION=1  a build that fails is an error
-CS231N_CHECKED=1            bounds checks of the Cython code on, for running the tests on
+CS231N_CHECKED=1            bounds checks of the loops in Cython on, for running the tests on
 CS231N_SANITIZE=1           address and undefined-behaviour sanitizers on
 CS231N_SANITIZE=thread      thread sanitizer on
 CS231N_ABI3=1               one extension for Python 3.11 and all newer ones (takes Cython 3.1)

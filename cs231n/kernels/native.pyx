@@ -128,8 +128,10 @@ cdef class _Arrays:
 
     cdef View read(self, array, int axes, int layout=PyBUF_C_CONTIGUOUS) except NULL:
         """Return the view of an array of floats that is not written to."""
-        cdef View view = self.hold(array, axes, b"fd", layout)
-        self.bytes = self.bytes or view.itemsize
+        cdef View view = self.hold(array, axes, b"fdg", layout)  # g is d for some C compilers
+        if not self.bytes:
+            _require(view.itemsize == sizeof(float) or view.itemsize == sizeof(double))
+            self.bytes = view.itemsize
         _require(view.itemsize == self.bytes)
         return view
 
@@ -277,8 +279,7 @@ cdef bint _of_four(const window_shape *s) noexcept:
     return s.HH == 2 and s.WW == 2 and s.stride == 2
 
 
-cdef View _places(_Arrays a, argmax, const window_shape *s, View out_,
-                        int access) except NULL:
+cdef View _places(_Arrays a, argmax, const window_shape *s, View out_, int access) except NULL:
     """Return the view of the places of maxima: one for each output pixel, in bytes or ints."""
     cdef View argmax_
     if argmax.itemsize == 1:
@@ -490,8 +491,7 @@ cdef norm_shape _norm_shape(View x_, Py_ssize_t G, double eps, bint train=True,
     return s
 
 
-cdef norm_shape _group_shape(View x_, View mean_, View var_,
-                             double eps) except *:
+cdef norm_shape _group_shape(View x_, View mean_, View var_, double eps) except *:
     """Describe a normalisation of groups of channels, with statistics (N, G), to the kernels."""
     cdef norm_shape s = _norm_shape(x_, mean_.shape[1], eps)
     _require(_same(mean_, var_) and mean_.shape[0] == s.N and s.C % s.G == 0)

@@ -119,7 +119,7 @@ class _SharedBatchNorm(SharedStage):
         if mode == "test":
             return super().run(x, values)
         planes = _planes(x, x.dtype)
-        gamma, beta = (np.ascontiguousarray(one, x.dtype) for one in (gamma, beta))
+        gamma, beta = (np.require(one, x.dtype, ["C", "A"]) for one in (gamma, beta))
         count, mean, var = self._statistics(planes)
         for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
             param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
@@ -167,7 +167,7 @@ class _SharedBatchNorm(SharedStage):
 def _planes(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Return x (N, C, ...) as (N, C, pixels)."""
     N, C, *pixels = x.shape
-    return np.ascontiguousarray(x, dtype).reshape(N, C, math.prod(pixels))
+    return np.require(x, dtype, ["C", "A"]).reshape(N, C, math.prod(pixels))
 
 
 def _unit(stage: Stage, options: Sequence[Any]) -> tuple[str, float]:

@@ -11,9 +11,12 @@ UNITS = [("", 0.0), ("relu", 0.0), ("leaky_relu", 0.2), ("gelu", 0.0), ("silu", 
 EPS = 1e-3
 
 
-@pytest.fixture(params=[(6, 5, 12), (7, 3, 1), (5, 70, 1), (4, 2, 300)], ids=str)
+SHAPES = [(6, 5, 12), (6, 5, 3, 4), (7, 3), (7, 3, 1), (5, 70, 1), (4, 2, 300), (4, 2, 3, 2, 50)]
+
+
+@pytest.fixture(params=SHAPES, ids=str)
 def shape(request):
-    """Return N, C and pixels: images, and rows in one strip and in two."""
+    """Return N, C and pixels, in any number of axes: images, and rows in one strip and in two."""
     return request.param
 
 

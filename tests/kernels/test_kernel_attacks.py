@@ -163,9 +163,10 @@ class TestDoors:
         ("w", "dw", "told"),
         [
             (np.ones((3, 1)), np.ones(3), "array of 2 axes; expected 1"),
-            (np.ones(3, np.int64), np.ones(3), "array of type 'l|q'; expected one of 'fd'"),
+            (np.ones(3, np.int64), np.ones(3), "array of type '[lq]'; expected one of 'fdg'"),
             (np.ones(3, ">f8"), np.ones(3), "array of type '>d'"),
-            (np.ones(3, np.longdouble), np.ones(3), "array of type"),
+            (np.ones(3, np.float16), np.ones(3), "array of type 'e'"),
+            (np.ones(3, complex), np.ones(3), "array of type 'Zd'"),
             (np.ones(3, [("a", "f4"), ("b", "f4")]), np.ones(3), "array of type 'T{"),
             (np.ones(3), np.ones(3, np.float32), "do not belong together"),
             (np.ones(6)[::2], np.ones(3), "not C-contiguous"),
@@ -200,6 +201,11 @@ class TestDoors:
         for pair in ((x, np.ones(shape)), (np.ones(shape), x)):
             with pytest.raises(ValueError, match="belong together"):
                 forward(pair[0], *weights[:2], pair[1], *weights[2:], 1e-5)
+
+    @pytest.mark.skipif(np.dtype("g").itemsize == 8, reason="long doubles are doubles here")
+    def test_refuse_floats_of_another_size(self):
+        with pytest.raises(ValueError, match="belong together"):
+            self.sgd(np.ones(3, np.longdouble), np.ones(3, np.longdouble))
 
     def test_read_what_may_not_be_written_to(self):
         w = np.ones(3)

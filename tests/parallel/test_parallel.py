@@ -122,6 +122,16 @@ def speedrun():
     )
 
 
+def at_odd_addresses():
+    """Return a network whose parameters lie where a file's header has ended, say."""
+    model = plain(normalization="batchnorm")
+    for name, w in model.params.items():
+        model.params[name] = np.frombuffer(bytearray(w.nbytes + 1), np.uint8)[1:].view(w.dtype)
+        model.params[name] = model.params[name].reshape(w.shape)
+        model.params[name][...] = w
+    return model
+
+
 def resnet():
     """Return a small network with a residual block and leaky relus."""
     description = {"normalization": "batchnorm", "activation": "leaky_relu"}
@@ -143,6 +153,7 @@ CASES = {
     "dropout": {"make": lambda: plain(dropout_keep_ratio=0.6)},
     "layer norm": {"make": lambda: plain(normalization="layernorm")},
     "batch norm": {"make": lambda: plain(normalization="batchnorm")},
+    "batch norm of numbers at odd addresses": {"make": at_odd_addresses},
     "batch norm, some shares empty": {
         "make": lambda: plain(normalization="batchnorm"),
         **{"replace": False, "batch_size": 12},

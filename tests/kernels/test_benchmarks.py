@@ -37,16 +37,27 @@ def test_the_ways_that_are_compared_are_those_of_the_kernels(monkeypatch):
     monkeypatch.delitem(sys.modules, "common")
 
 
+def imported(name, monkeypatch):
+    """Yield a script as a module, and forget afterwards that it was imported."""
+    before, threads = {*sys.modules}, fast_layers.get_num_threads()
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    yield importlib.import_module(name)
+    for module in {*sys.modules} - before:
+        if Path(getattr(sys.modules[module], "__file__", None) or "").parent == BENCHMARKS:
+            del sys.modules[module]
+    fast_layers.set_num_threads(threads)
+
+
 @pytest.fixture
 def processes(monkeypatch):
     """Return the script whose competitors have processes of their own."""
-    before, threads = {*sys.modules}, fast_layers.get_num_threads()
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield importlib.import_module("processes")
-    for name in {*sys.modules} - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == BENCHMARKS:
-            del sys.modules[name]
-    fast_layers.set_num_threads(threads)
+    yield from imported("processes", monkeypatch)
+
+
+@pytest.fixture
+def twins(monkeypatch):
+    """Return the script that times the cases of the tests."""
+    yield from imported("twins", monkeypatch)
 
 
 def test_a_turn_times_one_way_after_all_agree(processes, monkeypatch):
@@ -81,3 +92,24 @@ def test_a_wrong_word_or_number_is_told_in_one_line(processes, words, message, c
     with pytest.raises(SystemExit) as stopped:
         processes.main(words)
     assert message in capsys.readouterr().err + str(stopped.value.code)
+
+
+def test_both_passes_of_twins_are_timed_after_they_agree(twins, monkeypatch, capsys):
+    table = {name: twins.TWINS[name] for name in ("batchnorm fast, train, few", "relu fast, none")}
+    for name, cases in (("TWINS", table), ("CONV_CASES", {}), ("POOL_CASES", {}), ("SCORES", {})):
+        monkeypatch.setattr(twins, name, cases)
+    twins.main(["--rounds", "1"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 passes, median ")
+
+    fast, reference = table["batchnorm fast, train, few"]
+    forward = lambda *given: (reference.forward(*given)[0] + 1, None)  # noqa: E731 (wrong by one)
+    table["batchnorm fast, train, few"] = fast, reference._replace(forward=forward)
+    with pytest.raises(ArithmeticError, match="few, forward: reference differs from fast"):
+        twins.main(["--rounds", "1"])
+
+
+def test_all_cases_of_the_tests_are_compared(twins):
+    found = {title for title, *_ in twins.compared("float64")}
+    assert {"conv, one channel, backward", "max pool, overlapping, forward"} <= found
+    assert {"softmax, few", "batchnorm fast, test, few, backward"} <= found
+    assert len(found) > 500

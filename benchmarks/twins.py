@@ -1,0 +1,132 @@
+"""Time the fast layers beside their references at every size of the test table.
+
+Each pass is run by one thread, in turns of a millisecond, after both agree; what is told is the
+least that a call took.  A fast layer that is slower than its reference is printed with both times,
+and at the end stands how many passes were compared.  Few numbers are left to the reference's own
+formula by some fast layers, whose times then differ as those of two runs do.  Arrays without
+numbers are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import TOLERANCE
+
+from cs231n import fast_layers, layers
+from cs231n.core import checks
+from cs231n.measuring.machine import describe
+from cs231n.measuring.timing import Contest, measure_calls, require_agreement
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+from cases import CONV_CASES, POOL_CASES, SCORES, TWINS, LayerCase
+
+Twins = dict[str, LayerCase]
+_NOISE = 1.05  # ratio up to which two runs of one function differ
+
+
+def twins() -> Iterator[tuple[str, Twins]]:
+    """Yield the name of a case, and the case by each of the two implementations."""
+    for name, (fast, reference) in TWINS.items():
+        yield name, {"fast": fast, "reference": reference}
+    for name, conv in CONV_CASES.items():
+        passes = _passes("conv", (conv.x, conv.w, conv.w[:1]), conv.param)
+        yield f"conv, {name}", passes
+    for name, pool in POOL_CASES.items():
+        yield f"max pool, {name}", _passes("max_pool", (pool.x,), pool.param)
+
+
+def _passes(name: str, shapes: tuple[tuple[int, ...], ...], param: dict[str, int]) -> Twins:
+    """Return a case of a layer whose reference is called naive."""
+    found = {}
+    for way, module, suffix in (("fast", fast_layers, "fast"), ("reference", layers, "naive")):
+        both = (getattr(module, f"{name}_{step}_{suffix}") for step in ("forward", "backward"))
+        found[way] = LayerCase(*both, shapes, (param,))
+    return found
+
+
+def contests(pair: Twins, dtype: str) -> Iterator[tuple[str, Contest, Contest]]:
+    """Yield both passes: their name, what must agree, and what is timed."""
+    rng = np.random.default_rng(231)
+    arrays = pair["fast"].draw(rng, dtype)
+    forward = {way: _forward(case, arrays) for way, case in pair.items()}
+    yield "forward", {way: _first(run) for way, run in forward.items()}, forward
+    results = {way: run() for way, run in forward.items()}
+    dout = rng.standard_normal(results["fast"][0].shape).astype(dtype)
+    backward = {way: _backward(case, dout, results[way][1]) for way, case in pair.items()}
+    yield "backward", backward, backward
+
+
+def _forward(case: LayerCase, arrays: list[np.ndarray]) -> Any:
+    """Return a forward pass with options of its own."""
+    options = copy.deepcopy(case.options)
+    return lambda: case.forward(*arrays, *options)
+
+
+def _backward(case: LayerCase, dout: np.ndarray, cache: Any) -> Any:
+    """Return a backward pass."""
+    return lambda: case.backward(dout, cache)
+
+
+def _first(run: Any) -> Any:
+    """Return a pass without its cache."""
+    return lambda: run()[0]
+
+
+def losses(dtype: str) -> Iterator[tuple[str, Contest]]:
+    """Yield the softmax loss at each size."""
+    rng = np.random.default_rng(231)
+    for name, (N, C) in SCORES.items():
+        if N:
+            x, y = rng.standard_normal((N, C)).astype(dtype), rng.integers(0, C, N)
+            yield (
+                f"softmax, {name}",
+                {
+                    "fast": lambda x=x, y=y: fast_layers.softmax_loss_fast(x, y),
+                    "reference": lambda x=x, y=y: layers.softmax_loss(x, y),
+                },
+            )
+
+
+def compared(dtype: str) -> Iterator[tuple[str, Contest, Contest]]:
+    """Yield all passes of arrays that hold numbers."""
+    for name, pair in twins():
+        if all(np.prod(shape) for shape in pair["fast"].shapes):
+            for step, agree, timed in contests(pair, dtype):
+                yield f"{name}, {step}", agree, timed
+    for name, contest in losses(dtype):
+        yield name, contest, contest
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Compare, and print the passes in which the fast layer is slower."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dtype", choices=TOLERANCE, default="float32")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of a millisecond of each")
+    options = parser.parse_args(words)
+    rounds = checks.integer("benchmarks/twins.py", "--rounds", options.rounds, least=1)
+    fast_layers.set_num_threads(1)
+    machine = ", ".join(f"{name} {fact}" for name, fact in describe().items())
+    print(f"{machine}; microseconds, {options.dtype}")
+    ratios = []
+    for title, agree, timed in compared(options.dtype):
+        require_agreement(title, agree, 5 * TOLERANCE[options.dtype])
+        fast, reference = measure_calls(timed, rounds).values()
+        ratios.append(fast / reference)
+        if fast > reference:
+            print(f"{title:70s} fast {fast * 1e6:6.1f}  reference {reference * 1e6:6.1f}")
+    slower, clearly = (sum(ratio > bound for ratio in ratios) for bound in (1, _NOISE))
+    print(
+        f"{len(ratios)} passes, median {np.median(ratios):.2f} of the reference's time;"
+        f" {slower} slower, {clearly} by more than {_NOISE - 1:.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

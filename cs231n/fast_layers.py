@@ -289,8 +289,6 @@ def leaky_relu_forward_fast(x: Array, slope: float = 0.01) -> tuple[Array, FastL
     x of any shape -> out of the same shape, cache
     """
     slope = checks.number("", "slope", slope)
-    if 3 * x.size < _FEW:
-        return numpy_kernels.few_leaky_relu(x, x, slope), FastLeakyReluCache(x, slope)
     return _activated(x, "leaky_relu", slope), FastLeakyReluCache(x, slope)
 
 
@@ -301,8 +299,6 @@ def leaky_relu_backward_fast(dout: Array, cache: FastLeakyReluCache) -> Array:
     dout of any shape -> dx of the same shape
     """
     x, slope = cache.x, checks.number("", "slope", cache.slope)
-    if 3 * x.size < _FEW:
-        return numpy_kernels.few_leaky_relu(dout, x, slope)
     return _through(dout, x, "leaky_relu", slope)
 
 

@@ -34,7 +34,6 @@ __all__ = [
     "conv_forward",
     "few_affine_backward",
     "few_affine_forward",
-    "few_leaky_relu",
     "few_relu_backward",
     "few_relu_forward",
     "group_norm_backward",
@@ -558,8 +557,3 @@ def few_relu_backward(dout: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return dout where x is positive, zero elsewhere."""
     zero = _ZERO[x.dtype]
     return np.where(x > zero, dout, zero)
-
-
-def few_leaky_relu(values: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray:
-    """Return the values where x is positive, `slope` times them elsewhere."""
-    return np.where(x > _ZERO[x.dtype], values, x.dtype.type(slope) * values)

@@ -12,13 +12,15 @@ import argparse
 import copy
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from common import TOLERANCE
 
 from cs231n import fast_layers, layers
+from cs231n.checking.layer_table import LAYERS
 from cs231n.core import checks
 from cs231n.measuring.machine import describe
 from cs231n.measuring.timing import Contest, measure_calls, require_agreement
@@ -34,47 +36,31 @@ def twins() -> Iterator[tuple[str, Twins]]:
     for name, (fast, reference) in TWINS.items():
         yield name, {"fast": fast, "reference": reference}
     for name, conv in CONV_CASES.items():
-        passes = _passes("conv", (conv.x, conv.w, conv.w[:1]), conv.param)
-        yield f"conv, {name}", passes
+        yield f"conv, {name}", _pair("conv", (conv.x, conv.w, conv.w[:1]), conv.param)
     for name, pool in POOL_CASES.items():
-        yield f"max pool, {name}", _passes("max_pool", (pool.x,), pool.param)
+        yield f"max pool, {name}", _pair("max_pool", (pool.x,), pool.param)
 
 
-def _passes(name: str, shapes: tuple[tuple[int, ...], ...], param: dict[str, int]) -> Twins:
-    """Return a case of a layer whose reference is called naive."""
-    found = {}
-    for way, module, suffix in (("fast", fast_layers, "fast"), ("reference", layers, "naive")):
-        both = (getattr(module, f"{name}_{step}_{suffix}") for step in ("forward", "backward"))
-        found[way] = LayerCase(*both, shapes, (param,))
-    return found
+def _pair(name: str, shapes: tuple[tuple[int, ...], ...], param: dict[str, int]) -> Twins:
+    """Return a case of both implementations of a layer."""
+    row = LAYERS[name]
+    return {way: LayerCase(*getattr(row, way), shapes, (param,)) for way in ("fast", "reference")}
 
 
 def contests(pair: Twins, dtype: str) -> Iterator[tuple[str, Contest, Contest]]:
     """Yield both passes: their name, what must agree, and what is timed."""
     rng = np.random.default_rng(231)
     arrays = pair["fast"].draw(rng, dtype)
-    forward = {way: _forward(case, arrays) for way, case in pair.items()}
-    yield "forward", {way: _first(run) for way, run in forward.items()}, forward
+    forward = {
+        way: partial(case.forward, *arrays, *copy.deepcopy(case.options))
+        for way, case in pair.items()
+    }
     results = {way: run() for way, run in forward.items()}
+    outputs = {way: partial(itemgetter(0), result) for way, result in results.items()}
+    yield "forward", outputs, forward
     dout = rng.standard_normal(results["fast"][0].shape).astype(dtype)
-    backward = {way: _backward(case, dout, results[way][1]) for way, case in pair.items()}
+    backward = {way: partial(case.backward, dout, results[way][1]) for way, case in pair.items()}
     yield "backward", backward, backward
-
-
-def _forward(case: LayerCase, arrays: list[np.ndarray]) -> Any:
-    """Return a forward pass with options of its own."""
-    options = copy.deepcopy(case.options)
-    return lambda: case.forward(*arrays, *options)
-
-
-def _backward(case: LayerCase, dout: np.ndarray, cache: Any) -> Any:
-    """Return a backward pass."""
-    return lambda: case.backward(dout, cache)
-
-
-def _first(run: Any) -> Any:
-    """Return a pass without its cache."""
-    return lambda: run()[0]
 
 
 def losses(dtype: str) -> Iterator[tuple[str, Contest]]:
@@ -82,14 +68,9 @@ def losses(dtype: str) -> Iterator[tuple[str, Contest]]:
     rng = np.random.default_rng(231)
     for name, (N, C) in SCORES.items():
         if N:
-            x, y = rng.standard_normal((N, C)).astype(dtype), rng.integers(0, C, N)
-            yield (
-                f"softmax, {name}",
-                {
-                    "fast": lambda x=x, y=y: fast_layers.softmax_loss_fast(x, y),
-                    "reference": lambda x=x, y=y: layers.softmax_loss(x, y),
-                },
-            )
+            given = rng.standard_normal((N, C)).astype(dtype), rng.integers(0, C, N)
+            ways = {"fast": fast_layers.softmax_loss_fast, "reference": layers.softmax_loss}
+            yield f"softmax, {name}", {way: partial(run, *given) for way, run in ways.items()}
 
 
 def compared(dtype: str) -> Iterator[tuple[str, Contest, Contest]]:
@@ -102,28 +83,36 @@ def compared(dtype: str) -> Iterator[tuple[str, Contest, Contest]]:
         yield name, contest, contest
 
 
+def compare(dtype: str, rounds: int) -> None:
+    """Print the passes in which the fast layer is slower, and how many there are."""
+    ratios = []
+    for title, agree, timed in compared(dtype):
+        require_agreement(title, agree, 5 * TOLERANCE[dtype])
+        fast, reference = measure_calls(timed, rounds).values()
+        if fast > reference:
+            fast, reference = measure_calls(timed, 10 * rounds).values()
+        if fast > reference:
+            print(f"{title:70s} fast {fast * 1e6:6.1f}  reference {reference * 1e6:6.1f}")
+        ratios.append(fast / reference)
+    slower = sum(ratio > 1 for ratio in ratios)
+    middle = f"median {np.median(ratios):.2f} of the reference's time"
+    print(f"{len(ratios)} passes, {middle}; {slower} slower")
+
+
 def main(words: Sequence[str] | None = None) -> None:
-    """Compare, and print the passes in which the fast layer is slower."""
+    """Compare by one thread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dtype", choices=TOLERANCE, default="float32")
     parser.add_argument("--rounds", type=int, default=20, help="turns of a millisecond of each")
     options = parser.parse_args(words)
-    rounds = checks.integer("benchmarks/twins.py", "--rounds", options.rounds, least=1)
     fast_layers.set_num_threads(1)
     machine = ", ".join(f"{name} {fact}" for name, fact in describe().items())
-    print(f"{machine}; microseconds, {options.dtype}")
-    ratios = []
-    for title, agree, timed in compared(options.dtype):
-        require_agreement(title, agree, 5 * TOLERANCE[options.dtype])
-        fast, reference = measure_calls(timed, rounds).values()
-        if fast > reference:
-            fast, reference = measure_calls(timed, 10 * rounds).values()
-        ratios.append(fast / reference)
-        if fast > reference:
-            print(f"{title:70s} fast {fast * 1e6:6.1f}  reference {reference * 1e6:6.1f}")
-    slower = sum(ratio > 1 for ratio in ratios)
-    middle = f"median {np.median(ratios):.2f} of the reference's time"
-    print(f"{len(ratios)} passes, {middle}; {slower} slower")
+    try:
+        rounds = checks.integer(parser.prog, "--rounds", options.rounds, least=1)
+        print(f"{machine}; microseconds, {options.dtype}")
+        compare(options.dtype, rounds)
+    except (ArithmeticError, ValueError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

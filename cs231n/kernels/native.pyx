@@ -533,34 +533,13 @@ def batch_norm_forward(x, gamma, beta, out, mean, var, double eps, activation=""
                                    var_.buf, running[0], running[1], threads)
 
 
-def batch_norm_backward(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double eps,
-                        activation="", double slope=0, bint train=True):
-    """Write the gradients of x (N, C, ...), gamma and beta.
-
-    In train mode the mean and variance depend on x, else they are constants.
-    """
-    cdef _Arrays a = _Arrays()
-    cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES), dx_ = a.write(dx, ANY_AXES)
-    cdef View gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
-    cdef View mean_ = a.read(mean, 1), var_ = a.read(var, 1)
-    cdef View dgamma_ = a.write(dgamma, 1), dbeta_ = a.write(dbeta, 1)
-    cdef norm_shape s = _norm_shape(x_, 1, eps, train, activation, slope)
-    _require(_same(x_, dout_) and _same(x_, dx_) and _hold(s.C, gamma_, beta_, mean_, var_)
-             and _hold(s.C, gamma_, beta_, dgamma_, dbeta_))
-    cdef const kernel_table *kernels = selected_kernels(a.bytes)
-    cdef int threads = get_num_threads()
-    with nogil:
-        kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
-                                    var_.buf, dx_.buf, dgamma_.buf, dbeta_.buf, threads)
-
-
 def batch_norm_statistics(x, mean, var):
     """Write the mean and variance of each channel of x (N, C, ...)."""
     cdef _Arrays a = _Arrays()
     cdef View x_ = a.read(x, ANY_AXES), mean_ = a.write(mean, 1), var_ = a.write(var, 1)
     cdef norm_shape s = _norm_shape(x_, 1, 0)
     s.part = SUMS_ONLY
-    _require(_hold(s.C, mean_, var_, mean_, var_))
+    _require(mean_.shape[0] == s.C and var_.shape[0] == s.C)
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
@@ -568,23 +547,48 @@ def batch_norm_statistics(x, mean, var):
                                    threads)
 
 
-def batch_norm_sums(dout, x, gamma, beta, mean, var, dgamma, dbeta, double eps, activation="",
-                    double slope=0):
-    """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
+cdef int _batch_norm_backward(int part, double count, dout, x, gamma, beta, mean, var, dx, dgamma,
+                              dbeta, double eps, activation, double slope,
+                              bint train) except -1:
+    """Run a part of the backward pass; the sums need no dx, and the rest writes nothing else."""
     cdef _Arrays a = _Arrays()
     cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES)
+    cdef View dx_ = NULL if part == SUMS_ONLY else a.write(dx, ANY_AXES)
     cdef View gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
     cdef View mean_ = a.read(mean, 1), var_ = a.read(var, 1)
-    cdef View dgamma_ = a.write(dgamma, 1), dbeta_ = a.write(dbeta, 1)
-    cdef norm_shape s = _norm_shape(x_, 1, eps, True, activation, slope)
-    s.part = SUMS_ONLY
-    _require(_same(x_, dout_) and _hold(s.C, gamma_, beta_, mean_, var_)
-             and _hold(s.C, gamma_, beta_, dgamma_, dbeta_))
+    cdef View dgamma_ = a.read(dgamma, 1) if part == REST else a.write(dgamma, 1)
+    cdef View dbeta_ = a.read(dbeta, 1) if part == REST else a.write(dbeta, 1)
+    cdef norm_shape s = _norm_shape(x_, 1, eps, train, activation, slope)
+    s.part = part
+    if part == REST:
+        s.count = count
+    _require(_same(x_, dout_) and (dx_ == NULL or _same(x_, dx_))
+             and _hold(s.C, gamma_, beta_, mean_, var_)
+             and dgamma_.shape[0] == s.C and dbeta_.shape[0] == s.C)
+    cdef void *dx_numbers = NULL if dx_ == NULL else dx_.buf
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
         kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
-                                    var_.buf, NULL, dgamma_.buf, dbeta_.buf, threads)
+                                    var_.buf, dx_numbers, dgamma_.buf, dbeta_.buf, threads)
+    return 0
+
+
+def batch_norm_backward(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double eps,
+                        activation="", double slope=0, bint train=True):
+    """Write the gradients of x (N, C, ...), gamma and beta.
+
+    In train mode the mean and variance depend on x, else they are constants.
+    """
+    _batch_norm_backward(WHOLE, 0, dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, eps,
+                         activation, slope, train)
+
+
+def batch_norm_sums(dout, x, gamma, beta, mean, var, dgamma, dbeta, double eps, activation="",
+                    double slope=0):
+    """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
+    _batch_norm_backward(SUMS_ONLY, 0, dout, x, gamma, beta, mean, var, None, dgamma, dbeta, eps,
+                         activation, slope, True)
 
 
 def batch_norm_rest(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double count, double eps,
@@ -593,20 +597,8 @@ def batch_norm_rest(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double c
 
     mean, var, dgamma and dbeta are those of the whole batch.
     """
-    cdef _Arrays a = _Arrays()
-    cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES), dx_ = a.write(dx, ANY_AXES)
-    cdef View gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
-    cdef View mean_ = a.read(mean, 1), var_ = a.read(var, 1)
-    cdef View dgamma_ = a.read(dgamma, 1), dbeta_ = a.read(dbeta, 1)
-    cdef norm_shape s = _norm_shape(x_, 1, eps, True, activation, slope)
-    s.part, s.count = REST, count
-    _require(_same(x_, dout_) and _same(x_, dx_) and _hold(s.C, gamma_, beta_, mean_, var_)
-             and _hold(s.C, gamma_, beta_, dgamma_, dbeta_))
-    cdef const kernel_table *kernels = selected_kernels(a.bytes)
-    cdef int threads = get_num_threads()
-    with nogil:
-        kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
-                                    var_.buf, dx_.buf, dgamma_.buf, dbeta_.buf, threads)
+    _batch_norm_backward(REST, count, dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, eps,
+                         activation, slope, True)
 
 
 def group_norm_forward(x, gamma, beta, out, mean, var, double eps):
@@ -615,7 +607,7 @@ def group_norm_forward(x, gamma, beta, out, mean, var, double eps):
     cdef View x_ = a.read(x, ANY_AXES), gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
     cdef View out_ = a.write(out, ANY_AXES), mean_ = a.write(mean, 2), var_ = a.write(var, 2)
     cdef norm_shape s = _group_shape(x_, mean_, var_, eps)
-    _require(_same(x_, out_) and _hold(s.C, gamma_, beta_, gamma_, beta_))
+    _require(_same(x_, out_) and gamma_.shape[0] == s.C and beta_.shape[0] == s.C)
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:

@@ -93,9 +93,9 @@ class _Draws(np.random.Generator):
 
 
 class _BatchNormCache(NamedTuple):
-    """planes (N, C, pixels) of this rank, and what all ranks have of the whole minibatch."""
+    """x (N, C, ...) of this rank, and what all ranks have of the whole minibatch."""
 
-    planes: np.ndarray
+    x: np.ndarray
     gamma: np.ndarray
     beta: np.ndarray
     mean: np.ndarray
@@ -118,30 +118,27 @@ class _SharedBatchNorm(SharedStage):
         mode, eps, momentum, *running = checks.bn_options(param, x, self.name)
         if mode == "test":
             return super().run(x, values)
-        planes = _planes(x, x.dtype)
-        gamma, beta = (np.require(one, x.dtype, ["C", "A"]) for one in (gamma, beta))
-        count, mean, var = self._statistics(planes)
+        x, gamma, beta = (_laid_out(one, x.dtype) for one in (x, gamma, beta))
+        count, mean, var = self._statistics(x)
         for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
             param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
         unit = _unit(self, options)
-        out = workspace.empty(planes.shape, planes.dtype)
-        arrays = planes, gamma, beta, out, mean, var
-        kernels_for(planes).batch_norm_forward(*arrays, eps, *unit, False)
-        cache = _BatchNormCache(planes, gamma, beta, mean, var, count, eps, unit)
-        return out.reshape(x.shape), cache
+        out = workspace.empty(x.shape, x.dtype)
+        kernels_for(x).batch_norm_forward(x, gamma, beta, out, mean, var, eps, *unit, False)
+        return out, _BatchNormCache(x, gamma, beta, mean, var, count, eps, unit)
 
-    def _statistics(self, planes: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def _statistics(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """Return how many numbers a channel has on all ranks, their mean and their variance."""
-        N, C, D = planes.shape
-        mine = np.zeros((3, C), planes.dtype)
+        N, C, *pixels = x.shape
+        mine = np.zeros((3, C), x.dtype)
         if N:
-            kernels_for(planes).batch_norm_statistics(planes, *mine[1:])
-        mine[0] = N * D
+            kernels_for(x).batch_norm_statistics(x, *mine[1:])
+        mine[0] = N * math.prod(pixels)
         counts, means, variances = self.share.ranks.gather(mine.astype(np.float64)).swapaxes(0, 1)
         total = counts.sum(axis=0)
         mean = (counts * means).sum(axis=0) / total
         var = (counts * (variances + (means - mean) ** 2)).sum(axis=0) / total
-        return float(total[0]), mean.astype(planes.dtype), var.astype(planes.dtype)
+        return float(total[0]), mean.astype(x.dtype), var.astype(x.dtype)
 
     def _gradients(
         self, dout: np.ndarray, cache: Any, need_dx: bool, skipped: Sequence[str] = ()
@@ -149,25 +146,24 @@ class _SharedBatchNorm(SharedStage):
         """Return dx and the gradients of scale and shift, for dx needs the sums of both."""
         if not isinstance(cache, _BatchNormCache):
             return super()._gradients(dout, cache, need_dx, skipped)
-        planes, gamma, beta, mean, var, count, eps, unit = cache
-        given = _planes(dout, planes.dtype), planes, gamma, beta, mean, var
-        kernels, mine = kernels_for(planes), np.empty((2, len(gamma)), planes.dtype)
+        x, gamma, beta, mean, var, count, eps, unit = cache
+        given = _laid_out(dout, x.dtype), x, gamma, beta, mean, var
+        kernels, mine = kernels_for(x), np.empty((2, len(gamma)), x.dtype)
         kernels.batch_norm_sums(*given, *mine, eps, *unit)
         if not need_dx:
             return None, tuple(mine)
         # The loss of this rank, as dout has it, is the mean of its share alone.
         weight = self.share.weight
         whole = self.share.ranks.gather(weight * mine.astype(np.float64)).sum(axis=0)
-        sums = (whole / (weight or 1.0)).astype(planes.dtype)
-        dx = workspace.empty(planes.shape, planes.dtype)
+        sums = (whole / (weight or 1.0)).astype(x.dtype)
+        dx = workspace.empty(x.shape, x.dtype)
         kernels.batch_norm_rest(*given, dx, *sums, count, eps, *unit)
-        return dx.reshape(dout.shape), tuple(mine)
+        return dx, tuple(mine)
 
 
-def _planes(x: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Return x (N, C, ...) as (N, C, pixels)."""
-    N, C, *pixels = x.shape
-    return np.require(x, dtype, ["C", "A"]).reshape(N, C, math.prod(pixels))
+def _laid_out(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array as the kernels read it, copied only where it is not."""
+    return np.require(array, dtype, ["C", "A"])
 
 
 def _unit(stage: Stage, options: Sequence[Any]) -> tuple[str, float]:

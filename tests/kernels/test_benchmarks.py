@@ -104,8 +104,10 @@ def test_both_passes_of_twins_are_timed_after_they_agree(twins, monkeypatch, cap
     fast, reference = table["batchnorm fast, train, few"]
     forward = lambda *given: (reference.forward(*given)[0] + 1, None)  # noqa: E731 (wrong by one)
     table["batchnorm fast, train, few"] = fast, reference._replace(forward=forward)
-    with pytest.raises(ArithmeticError, match="few, forward: reference differs from fast"):
+    with pytest.raises(SystemExit, match="few, forward: reference differs from fast"):
         twins.main(["--rounds", "1"])
+    with pytest.raises(SystemExit, match="--rounds is 0; expected an integer >= 1"):
+        twins.main(["--rounds", "0"])
 
 
 def test_all_cases_of_the_tests_are_compared(twins):

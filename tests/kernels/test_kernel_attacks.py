@@ -151,7 +151,6 @@ def writable(flag):
     return array
 
 
-@pytest.mark.skipif(len(backend.available()) < 2, reason="needs compiled kernels")
 class TestDoors:
     """What the compiled kernels get: arrays of other kinds never reach them."""
 
@@ -206,6 +205,13 @@ class TestDoors:
     def test_refuse_floats_of_another_size(self):
         with pytest.raises(ValueError, match="belong together"):
             self.sgd(np.ones(3, np.longdouble), np.ones(3, np.longdouble))
+
+    def test_refuse_a_way_back_that_has_nowhere_to_write_to(self):
+        x, weights = np.ones((2, 3, 2)), np.ones((6, 3))
+        native = pytest.importorskip("cs231n.kernels.native")
+        for passes, others in ((native.batch_norm_backward, ()), (native.batch_norm_rest, (4,))):
+            with pytest.raises(TypeError, match="bytes-like"):
+                passes(x, x, *weights[:4], None, *weights[4:], *others, 1e-5)
 
     def test_read_what_may_not_be_written_to(self):
         w = np.ones(3)

@@ -489,11 +489,40 @@ def test_live_curves_update_one_picture_in_a_notebook(monkeypatch):
     assert len(display.updates) == 2  # the epoch and the end
     assert all(picture.startswith(b"\x89PNG") for picture in display.shown + display.updates)
     assert display.shown[0] != display.updates[0]
-    monkeypatch.setattr("cs231n.training.live.plot_history", lambda run: Drawing(run, []))
-    for seconds, count in ((0, PER_EPOCH - 1 + 2), (1e9, 2)):
-        display.updates.clear()
-        solver(LiveCurves(seconds), num_epochs=1).train()
-        assert len(display.updates) == count
+
+
+@pytest.mark.parametrize(
+    ("seconds", "drawing", "drawn"),
+    [
+        (0, 0, [1, 2, 3, 4, 5, 6, 7]),
+        (0, 0.55, [1, 7]),  # ten times what a drawing takes
+        (3, 0, [1, 4, 7]),
+        (1e9, 0, [1]),
+    ],
+)
+def test_live_curves_are_drawn_when_it_is_time(seconds, drawing, drawn, monkeypatch):
+    display, clock, seen = Display(monkeypatch), SimpleNamespace(now=0.0), []
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+
+    def draw(run):
+        clock.now += drawing
+        return Drawing(run, seen)
+
+    monkeypatch.setattr("cs231n.training.live.plot_history", draw)
+    solver(Second(clock), LiveCurves(seconds), num_epochs=1).train()
+    assert seen == [*drawn, PER_EPOCH, PER_EPOCH]  # the epoch and the end
+    assert len(display.shown) + len(display.updates) == len(seen)
+
+
+class Second(Callback):
+    """Lets a second pass with each step."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def on_step_end(self, solver):
+        """Turn the clock on."""
+        self.clock.now += 1
 
 
 def test_live_curves_go_on_after_a_kill(monkeypatch, tmp_path):

@@ -1,9 +1,9 @@
-"""Convolution and pooling at speed: the same functions as in `cs231n.layers`, and the same results.
+"""Layers at speed: the same functions as in `cs231n.layers` and `cs231n.modern_layers`.
 
-This module allocates and dispatches; the checks are in `cs231n.core.contract`, the arithmetic is in
-the kernels that `cs231n.kernels.backend` chooses.  The letters of the shapes, and what is raised
-when, are explained in `cs231n.layers`.  A cache may keep more than the entries that it unpacks to,
-but a backward pass needs those only.
+The results are the same, too.  This module allocates and dispatches; arrays are checked by
+`cs231n.core.contract`, the arithmetic is in the kernels that `cs231n.kernels.backend` chooses.  The
+letters of the shapes, and what is raised when, are explained in `cs231n.layers`.  A cache may keep
+more than the entries that it unpacks to, but a backward pass needs those only.
 """
 
 from __future__ import annotations
@@ -702,7 +702,7 @@ def layernorm_backward_fast(dout: Array, cache: FastLayerNormCache) -> Gradients
     return _norm_backward("group_norm_backward", dout, arrays, eps)
 
 
-@forward(x="N C H W", gamma="1 C 1 1", beta="1 C 1 1")
+@forward(x="N C+ H+ W+", gamma="1 C 1 1", beta="1 C 1 1")
 def spatial_groupnorm_forward_fast(
     x: Array, gamma: Array, beta: Array, G: int, gn_param: Options
 ) -> tuple[Array, FastGroupNormCache]:

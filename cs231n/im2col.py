@@ -60,7 +60,7 @@ def get_im2col_indices(
     """
     where = "get_im2col_indices"
     window = Window.checked(where, field_height, field_width, stride, padding)
-    _, C, H, W = checks.image_shape(where, "x_shape", x_shape)
+    _, C, H, W = checks.batch_shape(where, "x_shape", x_shape)
     OH, OW = window.output_size(where, H, W)
     window.require_room_for_columns(where, (1, C, H, W), OH, OW)
     HH, WW = window.HH, window.WW
@@ -137,7 +137,7 @@ def col2im_indices(
     where = "col2im_indices"
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, field_height, field_width, stride, padding)
-    N, C, H, W = checks.image_shape(where, "x_shape", x_shape)
+    N, C, H, W = checks.batch_shape(where, "x_shape", x_shape)
     OH, OW = window.output_size(where, H, W)
     checks.exact_shape(where, "cols", cols, (C * window.HH * window.WW, OH * OW * N))
     windows = cols.reshape(C, window.HH, window.WW, OH, OW, N).transpose(5, 0, 1, 2, 3, 4)
@@ -172,7 +172,7 @@ def get_num_fields(
     """
     where = "get_num_fields"
     window = Window.checked(where, field_height, field_width, stride, padding)
-    return window.output_size(where, *checks.image_shape(where, "x_shape", x_shape)[2:])
+    return window.output_size(where, *checks.batch_shape(where, "x_shape", x_shape)[2:])
 
 
 def field_coords(
@@ -199,7 +199,7 @@ def field_coords(
     """
     where = "field_coords"
     window = Window.checked(where, field_height, field_width, stride, padding)
-    OH, OW = window.output_size(where, *checks.image_shape(where, "(1, 1, H, W)", (1, 1, H, W))[2:])
+    OH, OW = window.output_size(where, *checks.batch_shape(where, "(1, 1, H, W)", (1, 1, H, W))[2:])
     spans = (window.pixels(i, j) for i in range(OH) for j in range(OW))
     return ((rows.start, rows.stop, cols.start, cols.stop) for rows, cols in spans)
 
@@ -240,7 +240,7 @@ def col2im(
     where = "col2im"
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, field_height, field_width, stride, padding)
-    N, C, H, W = checks.image_shape(where, "x_shape", x_shape)
+    N, C, H, W = checks.batch_shape(where, "x_shape", x_shape)
     OH, OW = window.output_size(where, H, W)
     rows = C * window.HH * window.WW
     checks.exact_shape(where, "cols", cols, (rows, OH * OW * N))

@@ -12,7 +12,7 @@ from cython cimport floating
 import numpy as np
 
 from cs231n.core import checks
-from cs231n.im2col import Window
+from cs231n.core.window import Window
 
 __all__ = ["col2im_6d_cython", "col2im_cython", "im2col_cython"]
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,9 @@ globals()["__all__"] = [
 ]
 
 
+_Pass = Callable[..., Any]
+
+
 class Stage(NamedTuple):
     """A layer as a building block.
 
@@ -100,7 +103,7 @@ class Stage(NamedTuple):
 
     def run(self, x: np.ndarray, values: Sequence[Any]) -> tuple[np.ndarray, Any]:
         """Return out and the cache, by the layer or by the reference, whichever is selected."""
-        first, *others = self._passes("forward")
+        first, *others = self._passes(0)
         if not others:
             return first(x, *values)
         caches = []
@@ -118,7 +121,7 @@ class Stage(NamedTuple):
 
         `skipped` names the weights whose gradients are not.
         """
-        backward, *others = self._passes("backward")
+        backward, *others = self._passes(1)
         if others:
             cache, *caches = cache
             for function, other in zip(others[::-1], caches[::-1]):
@@ -128,17 +131,17 @@ class Stage(NamedTuple):
         result = backward(dout, cache, **flags)
         return (result[0], tuple(result[1:])) if self.weights else (result, ())
 
-    def _passes(self, direction: str) -> list[Callable[..., Any]]:
-        """Return the function of a direction, or the reference where these are selected."""
+    def _passes(self, way: int) -> list[_Pass]:
+        """Return the way there (0) or back (1), or the reference's where these are selected."""
         if backend() == REFERENCE and self.forward in _REFERENCES:
-            names = (name.format(direction) for name in _REFERENCES[self.forward])
-            return [getattr(_home(name), name) for name in names]
-        return [self.forward if direction == "forward" else self.backward]
+            return [_as_it_is_now(passes[way]) for passes in _REFERENCES[self.forward]]
+        return [self.forward if way == 0 else self.backward]
 
 
-def _home(name: str) -> ModuleType:
-    """Return the module of a reference layer."""
-    return layers if hasattr(layers, name) else modern_layers
+def _as_it_is_now(function: _Pass) -> _Pass:
+    """Return what stands in the function's place: a reader may have put another there."""
+    current: _Pass = getattr(sys.modules[function.__module__], function.__name__)
+    return current
 
 
 @functools.cache
@@ -340,13 +343,14 @@ def sandwich(
 
 def _layers_of(stage: Stage) -> tuple[str, ...]:
     """Return the names of the layers that a stage is to the reader: two where they are fused."""
-    return _FUSED[stage][1] if stage in _FUSED else (stage.name,)
+    fused = PARTS[stage] if stage in _CACHES else (stage,)
+    return tuple(part.name for part in fused)
 
 
 def _split(stages: Sequence[Stage], caches: Iterable[Any]) -> Iterator[Any]:
     """Yield a cache for each layer; a fused stage has one that holds those of its layers."""
     for stage, cache in zip(stages, caches):
-        yield from cache if stage in _FUSED else (cache,)
+        yield from cache if stage in _CACHES else (cache,)
 
 
 def _joined(where: str, stages: tuple[Stage, ...], cache: Any) -> list[Any]:
@@ -356,7 +360,7 @@ def _joined(where: str, stages: tuple[Stage, ...], cache: Any) -> list[Any]:
     if isinstance(cache, SandwichCache) and cache.stages != stages:
         raise TypeError(f"{where}: cache is of {_named(cache.stages)}; expected {_named(stages)}")
     return [
-        _FUSED[stage][0](*islice(parts, len(_FUSED[stage][1]))) if stage in _FUSED else next(parts)
+        _CACHES[stage](*islice(parts, len(PARTS[stage]))) if stage in _CACHES else next(parts)
         for stage in stages
     ]
 
@@ -514,36 +518,48 @@ BEHIND_BATCHNORM: dict[Stage, Stage] = {
     SPATIAL_BATCHNORM_SILU: SILU,
 }
 
-# What one kernel does, but two layers to the reader: the class of its cache, which holds one for
-# each, and the layers' names.
-_FUSED: dict[Stage, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    CONV_RELU: (fast_layers.FastConvReluCache, ("conv", "relu"))
+# The layers that a stage does at once.
+PARTS: dict[Stage, tuple[Stage, ...]] = {
+    CONV_RELU: (CONV, RELU),
+    **{stage: (SPATIAL_BATCHNORM, unit) for stage, unit in BEHIND_BATCHNORM.items()},
 }
 
-# The names in the reference of what a stage does, with a gap for the direction.
-_REFERENCES: dict[Callable[..., Any], tuple[str, ...]] = {
-    AFFINE.forward: ("affine_{}",),
-    RELU.forward: ("relu_{}",),
-    LEAKY_RELU.forward: ("leaky_relu_{}",),
-    GELU.forward: ("gelu_{}",),
-    SILU.forward: ("silu_{}",),
-    BATCHNORM.forward: ("batchnorm_{}",),
-    LAYERNORM.forward: ("layernorm_{}",),
-    DROPOUT.forward: ("dropout_{}",),
-    CONV.forward: ("conv_{}_naive",),
-    CONV_RELU.forward: ("conv_{}_naive", "relu_{}"),
-    POOL.forward: ("max_pool_{}_naive",),
-    GLOBAL_AVG_POOL.forward: ("global_avg_pool_{}",),
-    GLOBAL_MAX_POOL.forward: ("global_max_pool_{}",),
-    SHORTCUT.forward: ("shortcut_{}",),
-    SCALE.forward: ("scale_{}",),
-    SPATIAL_BATCHNORM.forward: ("spatial_batchnorm_{}",),
-    SPATIAL_GROUPNORM.forward: ("spatial_groupnorm_{}",),
+# What is one stage, but two layers to the reader: the class of its cache, which holds one for each.
+_CACHES: dict[Stage, Callable[..., Any]] = {CONV_RELU: fast_layers.FastConvReluCache}
+
+# The two passes of each layer that a stage does, in the reference.
+_REFERENCES: dict[_Pass, tuple[tuple[_Pass, _Pass], ...]] = {
+    AFFINE.forward: ((layers.affine_forward, layers.affine_backward),),
+    RELU.forward: ((layers.relu_forward, layers.relu_backward),),
+    LEAKY_RELU.forward: ((modern_layers.leaky_relu_forward, modern_layers.leaky_relu_backward),),
+    GELU.forward: ((modern_layers.gelu_forward, modern_layers.gelu_backward),),
+    SILU.forward: ((modern_layers.silu_forward, modern_layers.silu_backward),),
+    BATCHNORM.forward: ((layers.batchnorm_forward, layers.batchnorm_backward),),
+    LAYERNORM.forward: ((layers.layernorm_forward, layers.layernorm_backward),),
+    CONV.forward: ((layers.conv_forward_naive, layers.conv_backward_naive),),
+    POOL.forward: ((layers.max_pool_forward_naive, layers.max_pool_backward_naive),),
+    SPATIAL_BATCHNORM.forward: (
+        (layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward),
+    ),
+    SPATIAL_GROUPNORM.forward: (
+        (layers.spatial_groupnorm_forward, layers.spatial_groupnorm_backward),
+    ),
+    # They have no fast twin.
     **{
-        stage.forward: ("spatial_batchnorm_{}", f"{unit.name}_{{}}")
-        for stage, unit in BEHIND_BATCHNORM.items()
+        stage.forward: ((stage.forward, stage.backward),)
+        for stage in (DROPOUT, GLOBAL_AVG_POOL, GLOBAL_MAX_POOL, SHORTCUT, SCALE)
     },
 }
+_REFERENCES |= {
+    stage.forward: tuple(passes for part in parts for passes in _REFERENCES[part.forward])
+    for stage, parts in PARTS.items()
+}
+
+
+def references(stage: Stage) -> tuple[tuple[_Pass, _Pass], ...]:
+    """Return the two passes of each layer that a stage does, in the reference."""
+    return _REFERENCES[stage.forward]
+
 
 affine_bn_relu_forward, affine_bn_relu_backward = sandwich(AFFINE, BATCHNORM, RELU)
 affine_ln_relu_forward, affine_ln_relu_backward = sandwich(AFFINE, LAYERNORM, RELU)

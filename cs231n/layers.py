@@ -491,7 +491,7 @@ def dropout_forward(x: Array, dropout_param: Options) -> tuple[Array, DropoutCac
     return x * mask, DropoutCache(dict(dropout_param), mask)
 
 
-@backward(DropoutCache, mask="...")
+@backward(DropoutCache, mask="...?")
 def dropout_backward(dout: Array, cache: DropoutCache) -> Array:
     """Back-propagate through inverted dropout.
 
@@ -871,7 +871,7 @@ class GroupNormCache(NamedTuple):
     std: Array
 
 
-@forward(x="N C H W", gamma="1 C 1 1", beta="1 C 1 1")
+@forward(x="N C+ H+ W+", gamma="1 C 1 1", beta="1 C 1 1")
 def spatial_groupnorm_forward(
     x: Array, gamma: Array, beta: Array, G: int, gn_param: Options
 ) -> tuple[Array, GroupNormCache]:

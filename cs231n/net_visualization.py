@@ -319,7 +319,7 @@ def _images(where: str, X: Any) -> np.ndarray:
 def _start(where: str, start: Any, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return the images with which to start: noise, or those given."""
     if start is None:
-        return rng.standard_normal(checks.image_shape(where, "shape", shape))
+        return rng.standard_normal(checks.batch_shape(where, "shape", shape))
     (start,) = checks.float_arrays(where, start=start)
     if start.shape not in (shape, shape[1:]):
         raise ValueError(

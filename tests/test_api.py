@@ -255,6 +255,12 @@ def test_the_table_has_all_layers():
     assert {name for name in composed if name in load("layer_utils")._OWN} == set(passes)
     stages = {value for value in vars(load("layer_utils")).values() if isinstance(value, Stage)}
     assert stages == {row.stage for row in LAYERS.values() if row.stage}
+    fused = {
+        row.stage: tuple(LAYERS[part].stage for part in row.parts)
+        for row in LAYERS.values()
+        if row.parts
+    }
+    assert fused == load("layer_utils").PARTS
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -1,5 +1,7 @@
 """Every layer once: its functions, its fast twin, its stage, its counterpart, and examples.
 
+A stage knows its fast functions, and `layer_utils` those of the reference that they stand for.
+
 `check`, `bench`, the bridge to PyTorch and the tests read this table; a layer is added to all of
 them by a row here.  It stands in `checking` because that is what it is for, to have each layer
 compared with all that it must agree with, and it imports nothing above the layers and sandwiches.
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cs231n import fast_layers, layer_utils, layers, modern_layers
+from cs231n import fast_layers, layer_utils, layers
 from cs231n.checking import counterparts
 from cs231n.checking.counterparts import Counterpart, followed
 from cs231n.layer_utils import Stage
@@ -103,191 +105,91 @@ def _train_and_test(shapes: tuple[tuple[int, ...], ...], *unit: Any) -> dict[str
     }
 
 
+def _row(
+    stage: Stage, examples: Mapping[str, Example], counterpart: Counterpart, parts: str = ""
+) -> LayerRow:
+    """Return the row of a stage, whose layer may be the reference's own or have a fast twin."""
+    fast, others = Passes(stage.forward, stage.backward), layer_utils.references(stage)
+    reference = None if parts else Passes(*others[0])
+    twin = None if fast == reference else fast
+    return LayerRow(examples, reference, twin, stage, counterpart, tuple(parts.split()))
+
+
+_U, _C = layer_utils, counterparts
 LAYERS = {
-    "affine": LayerRow(
-        _one(_AFFINE),
-        Passes(layers.affine_forward, layers.affine_backward),
-        Passes(fast_layers.affine_forward_fast, fast_layers.affine_backward_fast),
-        layer_utils.AFFINE,
-        counterparts.AFFINE,
-    ),
-    "relu": LayerRow(
-        _one(_PIXELS),
-        Passes(layers.relu_forward, layers.relu_backward),
-        Passes(fast_layers.relu_forward_fast, fast_layers.relu_backward_fast),
-        layer_utils.RELU,
-        counterparts.RELU,
-    ),
-    "leaky_relu": LayerRow(
-        _one(_PIXELS, 0.1),
-        Passes(modern_layers.leaky_relu_forward, modern_layers.leaky_relu_backward),
-        Passes(fast_layers.leaky_relu_forward_fast, fast_layers.leaky_relu_backward_fast),
-        layer_utils.LEAKY_RELU,
-        counterparts.LEAKY_RELU,
-    ),
-    "gelu": LayerRow(
+    "affine": _row(_U.AFFINE, _one(_AFFINE), _C.AFFINE),
+    "relu": _row(_U.RELU, _one(_PIXELS), _C.RELU),
+    "leaky_relu": _row(_U.LEAKY_RELU, _one(_PIXELS, 0.1), _C.LEAKY_RELU),
+    "gelu": _row(
+        _U.GELU,
         {"exact": Example(_PIXELS, ("exact",)), "tanh": Example(_PIXELS, ("tanh",))},
-        Passes(modern_layers.gelu_forward, modern_layers.gelu_backward),
-        Passes(fast_layers.gelu_forward_fast, fast_layers.gelu_backward_fast),
-        layer_utils.GELU,
-        counterparts.GELU,
+        _C.GELU,
     ),
-    "silu": LayerRow(
-        _one(_PIXELS),
-        Passes(modern_layers.silu_forward, modern_layers.silu_backward),
-        Passes(fast_layers.silu_forward_fast, fast_layers.silu_backward_fast),
-        layer_utils.SILU,
-        counterparts.SILU,
-    ),
+    "silu": _row(_U.SILU, _one(_PIXELS), _C.SILU),
     "softmax_loss": LayerRow(
         _one(((4, 3),), _LABELS),
         Passes(layers.softmax_loss),
         Passes(fast_layers.softmax_loss_fast),
-        counterpart=counterparts.SOFTMAX_LOSS,
+        counterpart=_C.SOFTMAX_LOSS,
     ),
     "svm_loss": LayerRow(_one(((4, 3),), _LABELS), Passes(layers.svm_loss)),
-    "batchnorm": LayerRow(
-        _train_and_test(_ROWS),
-        Passes(layers.batchnorm_forward, layers.batchnorm_backward),
-        Passes(fast_layers.batchnorm_forward_fast, fast_layers.batchnorm_backward_fast),
-        layer_utils.BATCHNORM,
-        counterparts.BATCHNORM,
-    ),
+    "batchnorm": _row(_U.BATCHNORM, _train_and_test(_ROWS), _C.BATCHNORM),
     "batchnorm_alt": LayerRow(
         _train_and_test(_ROWS),
         Passes(layers.batchnorm_forward, layers.batchnorm_backward_alt),
-        counterpart=counterparts.BATCHNORM,
+        counterpart=_C.BATCHNORM,
     ),
-    "layernorm": LayerRow(
-        _one(_ROWS, {}),
-        Passes(layers.layernorm_forward, layers.layernorm_backward),
-        Passes(fast_layers.layernorm_forward_fast, fast_layers.layernorm_backward_fast),
-        layer_utils.LAYERNORM,
-        counterparts.LAYERNORM,
-    ),
-    "dropout": LayerRow(
+    "layernorm": _row(_U.LAYERNORM, _one(_ROWS, {}), _C.LAYERNORM),
+    "dropout": _row(
+        _U.DROPOUT,
         {
             "train": Example(_PIXELS, (_DROP,)),
             "test": Example(_PIXELS, ({**_DROP, "mode": "test"},)),
         },
-        Passes(layers.dropout_forward, layers.dropout_backward),
-        stage=layer_utils.DROPOUT,
-        counterpart=counterparts.DROPOUT,
+        _C.DROPOUT,
     ),
-    "conv": LayerRow(
-        _one(_FILTERS, _CONV),
-        Passes(layers.conv_forward_naive, layers.conv_backward_naive),
-        Passes(fast_layers.conv_forward_fast, fast_layers.conv_backward_fast),
-        layer_utils.CONV,
-        counterparts.CONV,
-    ),
-    "conv_relu": LayerRow(
-        _one(_FILTERS, _CONV),
-        None,
-        Passes(fast_layers.conv_relu_forward_fast, fast_layers.conv_relu_backward_fast),
-        layer_utils.CONV_RELU,
-        followed(counterparts.CONV, counterparts.RELU),
-        parts=("conv", "relu"),
-    ),
-    "max_pool": LayerRow(
-        _one(_PIXELS, _OVERLAP),
-        Passes(layers.max_pool_forward_naive, layers.max_pool_backward_naive),
-        Passes(fast_layers.max_pool_forward_fast, fast_layers.max_pool_backward_fast),
-        layer_utils.POOL,
-        counterparts.MAX_POOL,
-    ),
-    "global_avg_pool": LayerRow(
-        _one(_PIXELS),
-        Passes(layers.global_avg_pool_forward, layers.global_avg_pool_backward),
-        stage=layer_utils.GLOBAL_AVG_POOL,
-        counterpart=counterparts.GLOBAL_AVG_POOL,
-    ),
-    "global_max_pool": LayerRow(
-        _one(_PIXELS),
-        Passes(layers.global_max_pool_forward, layers.global_max_pool_backward),
-        stage=layer_utils.GLOBAL_MAX_POOL,
-        counterpart=counterparts.GLOBAL_MAX_POOL,
-    ),
-    "shortcut": LayerRow(
+    "conv": _row(_U.CONV, _one(_FILTERS, _CONV), _C.CONV),
+    "conv_relu": _row(_U.CONV_RELU, _one(_FILTERS, _CONV), followed(_C.CONV, _C.RELU), "conv relu"),
+    "max_pool": _row(_U.POOL, _one(_PIXELS, _OVERLAP), _C.MAX_POOL),
+    "global_avg_pool": _row(_U.GLOBAL_AVG_POOL, _one(_PIXELS), _C.GLOBAL_AVG_POOL),
+    "global_max_pool": _row(_U.GLOBAL_MAX_POOL, _one(_PIXELS), _C.GLOBAL_MAX_POOL),
+    "shortcut": _row(
+        _U.SHORTCUT,
         {
             "": Example(((2, 3, 4, 5), (2, 3, 4, 5)), (1,)),
             "stride 2": Example(((2, 3, 2, 3), (2, 2, 4, 5)), (2,)),
         },
-        Passes(modern_layers.shortcut_forward, modern_layers.shortcut_backward),
-        stage=layer_utils.SHORTCUT,
-        counterpart=counterparts.SHORTCUT,
+        _C.SHORTCUT,
     ),
-    "scale": LayerRow(
-        _one(((4, 3),), 0.3),
-        Passes(modern_layers.scale_forward, modern_layers.scale_backward),
-        stage=layer_utils.SCALE,
-        counterpart=counterparts.SCALE,
-    ),
-    "spatial_batchnorm": LayerRow(
+    "scale": _row(_U.SCALE, _one(((4, 3),), 0.3), _C.SCALE),
+    "spatial_batchnorm": _row(_U.SPATIAL_BATCHNORM, _train_and_test(_IMAGES), _C.SPATIAL_BATCHNORM),
+    "spatial_batchnorm_relu": _row(
+        _U.SPATIAL_BATCHNORM_RELU,
         _train_and_test(_IMAGES),
-        Passes(layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward),
-        Passes(
-            fast_layers.spatial_batchnorm_forward_fast, fast_layers.spatial_batchnorm_backward_fast
-        ),
-        layer_utils.SPATIAL_BATCHNORM,
-        counterparts.SPATIAL_BATCHNORM,
+        followed(_C.SPATIAL_BATCHNORM, _C.RELU),
+        "spatial_batchnorm relu",
     ),
-    "spatial_batchnorm_relu": LayerRow(
-        _train_and_test(_IMAGES),
-        None,
-        Passes(
-            fast_layers.spatial_batchnorm_relu_forward_fast,
-            fast_layers.spatial_batchnorm_relu_backward_fast,
-        ),
-        layer_utils.SPATIAL_BATCHNORM_RELU,
-        followed(counterparts.SPATIAL_BATCHNORM, counterparts.RELU),
-        parts=("spatial_batchnorm", "relu"),
-    ),
-    "spatial_batchnorm_leaky_relu": LayerRow(
+    "spatial_batchnorm_leaky_relu": _row(
+        _U.SPATIAL_BATCHNORM_LEAKY_RELU,
         _train_and_test(_IMAGES, 0.1),
-        None,
-        Passes(
-            fast_layers.spatial_batchnorm_leaky_relu_forward_fast,
-            fast_layers.spatial_batchnorm_leaky_relu_backward_fast,
-        ),
-        layer_utils.SPATIAL_BATCHNORM_LEAKY_RELU,
-        followed(counterparts.SPATIAL_BATCHNORM, counterparts.LEAKY_RELU, 1),
-        parts=("spatial_batchnorm", "leaky_relu"),
+        followed(_C.SPATIAL_BATCHNORM, _C.LEAKY_RELU, 1),
+        "spatial_batchnorm leaky_relu",
     ),
-    "spatial_batchnorm_gelu": LayerRow(
+    "spatial_batchnorm_gelu": _row(
+        _U.SPATIAL_BATCHNORM_GELU,
         _train_and_test(_IMAGES, "exact"),
-        None,
-        Passes(
-            fast_layers.spatial_batchnorm_gelu_forward_fast,
-            fast_layers.spatial_batchnorm_gelu_backward_fast,
-        ),
-        layer_utils.SPATIAL_BATCHNORM_GELU,
-        followed(counterparts.SPATIAL_BATCHNORM, counterparts.GELU, 1),
-        parts=("spatial_batchnorm", "gelu"),
+        followed(_C.SPATIAL_BATCHNORM, _C.GELU, 1),
+        "spatial_batchnorm gelu",
     ),
-    "spatial_batchnorm_silu": LayerRow(
+    "spatial_batchnorm_silu": _row(
+        _U.SPATIAL_BATCHNORM_SILU,
         _train_and_test(_IMAGES),
-        None,
-        Passes(
-            fast_layers.spatial_batchnorm_silu_forward_fast,
-            fast_layers.spatial_batchnorm_silu_backward_fast,
-        ),
-        layer_utils.SPATIAL_BATCHNORM_SILU,
-        followed(counterparts.SPATIAL_BATCHNORM, counterparts.SILU),
-        parts=("spatial_batchnorm", "silu"),
+        followed(_C.SPATIAL_BATCHNORM, _C.SILU),
+        "spatial_batchnorm silu",
     ),
-    "spatial_groupnorm": LayerRow(
-        _one(_GROUPS, 2, {}),
-        Passes(layers.spatial_groupnorm_forward, layers.spatial_groupnorm_backward),
-        Passes(
-            fast_layers.spatial_groupnorm_forward_fast, fast_layers.spatial_groupnorm_backward_fast
-        ),
-        layer_utils.SPATIAL_GROUPNORM,
-        counterparts.SPATIAL_GROUPNORM,
-    ),
+    "spatial_groupnorm": _row(_U.SPATIAL_GROUPNORM, _one(_GROUPS, 2, {}), _C.SPATIAL_GROUPNORM),
 }
 
-_U = layer_utils
 # Sandwiches are fast themselves; their parts are rows of the table above.
 SANDWICHES = {
     "affine_relu": LayerRow(

@@ -17,7 +17,7 @@ from cs231n.classifiers.initial import set_identity, whitening_filters
 from cs231n.classifiers.layer import FORK
 from cs231n.classifiers.network import Network, gaussian
 from cs231n.core import checks
-from cs231n.im2col import Window
+from cs231n.core.window import Window
 
 # Notebooks star-import this module and expect all layers.
 from cs231n.layer_utils import *  # noqa: F403
@@ -46,7 +46,7 @@ globals()["__all__"] = ["ConvNet", "ThreeLayerConvNet", *vars(layer_utils)["__al
 
 _NORMALIZATIONS = (None, "batchnorm", "groupnorm")
 # Their stages and options.
-_ACTIVATIONS: dict[str, tuple[Stage, tuple[Any, ...]]] = {
+ACTIVATIONS: dict[str, tuple[Stage, tuple[Any, ...]]] = {
     "relu": (RELU, ()),
     "leaky_relu": (LEAKY_RELU, (0.01,)),
     "gelu": (GELU, ("exact",)),
@@ -256,8 +256,8 @@ class ConvNet(Network):
         self.normalization = checks.choice(
             "ConvNet", "normalization", normalization, _NORMALIZATIONS
         )
-        self._activation = _ACTIVATIONS[
-            checks.choice("ConvNet", "activation", activation, _ACTIVATIONS)
+        self._activation = ACTIVATIONS[
+            checks.choice("ConvNet", "activation", activation, ACTIVATIONS)
         ]
         self._learn_scale = checks.flag("ConvNet", "learn_scale", learn_scale)
         self._bn_momentum = checks.number("ConvNet", "bn_momentum", bn_momentum, 0, 1)

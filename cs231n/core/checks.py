@@ -34,6 +34,7 @@ __all__ = [
     "any_array",
     "are_floats",
     "attributes",
+    "batch_shape",
     "bn_options",
     "cache",
     "choice",
@@ -48,7 +49,7 @@ __all__ = [
     "generator",
     "groups",
     "hints",
-    "image_shape",
+    "inputs",
     "integer",
     "keep_dtype",
     "labels",
@@ -64,11 +65,11 @@ __all__ = [
     "regular_file",
     "required",
     "room_for_weight",
-    "rows",
     "same_shape",
     "sequence",
     "shapes",
     "shapes_of_floats",
+    "shortcut",
     "upstream",
 ]
 
@@ -254,7 +255,7 @@ def not_float_error(where: str, name: str, dtype: np.dtype[Any]) -> TypeError:
     return TypeError(message)
 
 
-def image_shape(where: str, name: str, found: Any) -> tuple[int, int, int, int]:
+def batch_shape(where: str, name: str, found: Any) -> tuple[int, int, int, int]:
     """Return the shape of a batch of images as four integers."""
     if not isinstance(found, Sequence) or len(found) != 4:
         raise ValueError(f"{where}: {name} is {found!r}; expected (N, C, H, W)")
@@ -479,30 +480,30 @@ def attributes(where: str, name: str, value: Any, *needed: str) -> None:
         )
 
 
-def rows(where: str, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Flatten each sample of x (N, d1, ..., dk) to a row, (N, D), to be multiplied by w (D, M)."""
+def inputs(where: str, x: np.ndarray, w: np.ndarray) -> None:
+    """Refuse samples of x (N, d1, ..., dk) that are not of the D numbers that w (D, M) takes."""
     D = int(np.prod(x.shape[1:]))
     if w.shape[0] != D:
         raise ValueError(
             f"{where}: x has {D} inputs for each sample but w has {w.shape[0]} rows"
             f" (x {x.shape}, w {w.shape}; expected x (N, d1, ..., dk), w (d1 * ... * dk, M))"
         )
-    return x.reshape(len(x), D)
 
 
 def empty_error(where: str, name: str, array: np.ndarray, letter: str) -> ValueError:
     """Return the error of an array without numbers along the axis of this letter."""
-    unit = {"N": "sample", "D": "input", "H": "pixel"}[letter]
-    return ValueError(f"{where}: {name} has shape {array.shape}; expected at least one {unit}")
+    units = {"N": "sample", "C": "channel", "D": "input", "H": "pixel", "W": "pixel"}
+    return ValueError(
+        f"{where}: {name} has shape {array.shape}; expected at least one {units[letter]}"
+    )
 
 
 def groups(x: np.ndarray, G: Any, where: str = "") -> int:
     """Return the number of groups, which must divide the channels of x (N, C, ...)."""
     G = integer(where, "G", G, 1)
-    if x.shape[1] % G or 0 in x.shape[1:]:
+    if x.shape[1] % G:
         raise ValueError(
-            f"{where}: x has shape {x.shape} and G is {G};"
-            f" expected at least one channel and pixel, and channels divisible by G"
+            f"{where}: x has shape {x.shape} and G is {G}; expected channels divisible by G"
         )
     return G
 

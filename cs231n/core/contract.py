@@ -93,7 +93,7 @@ def backward(
             return _in_dtypes(body(dout, cache, *flags), arrays)
 
         layer = _layer(function, 2, run)
-        if first is None and cache_type is not np.ndarray and "mask" not in specs:
+        if first is None and cache_type is not np.ndarray and not _optional(specs):
             _FORMS[layer] = form
         return layer
 
@@ -110,17 +110,23 @@ def _form(cache_type: type, specs: Mapping[str, str]) -> _Form:
     return _Form(cache_type, fields, entries, specs)
 
 
+def _optional(specs: Mapping[str, str]) -> list[str]:
+    """Return the names of the entries that may be None."""
+    return [name for name, spec in specs.items() if spec.endswith("?")]
+
+
 def _cache_check(form: _Form) -> CacheCheck:
     """Return the function that makes of a cache this layer's own, and returns its arrays, too."""
     cache_type, fields, entries, specs = form
-    is_array, with_mask = cache_type is np.ndarray, "mask" in specs
+    is_array, optional = cache_type is np.ndarray, _optional(specs)
     checked = Specs({"cache": "..."} if is_array else specs).check
 
     def own(cache: Any, dout: Any) -> tuple[Any, tuple[np.ndarray, ...]]:
         if type(cache) is not cache_type:
             cache = _own(cache, cache_type, fields)
-        if with_mask and cache.mask is None:  # as in the course's dropout in test mode
-            cache = cache._replace(mask=np.ones_like(dout))
+        for name in optional:  # as the mask of the course's dropout in test mode
+            if getattr(cache, name) is None:
+                cache = cache._replace(**{name: np.ones_like(dout)})
         found = (cache,) if is_array else cache[entries]
         arrays = checked(found)
         if arrays is not found:

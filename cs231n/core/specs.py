@@ -3,7 +3,7 @@
 Equal letters are equal sizes, a digit 1 is an axis of length one, ``...`` stands for any further
 axes and ``D...`` for axes that hold D numbers.  ``H+`` is a size that may not be zero, ``N*`` one
 that may not where the options say 'train', ``G|C`` one that divides C, and ``in C`` are labels of
-the rows of x.
+the rows of x.  In place of ``...?`` may be None, which stands for ones.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class Specs:
         specs = dict(zip(self._plain, zip(arrays, self._plain.values())))
         sizes = checks.shapes("", **specs)
         if self._rows:
-            checks.rows("", *arrays[:2])
+            checks.inputs("", *arrays[:2])
         trains = any(isinstance(one, Mapping) and one.get("mode") == "train" for one in options)
         for letter, mark in self._filled:
             if sizes[letter] == 0 and (mark == "+" or trains):
-                raise checks.empty_error("", next(iter(specs)), arrays[0], self._filled[0][0])
+                raise checks.empty_error("", next(iter(specs)), arrays[0], letter)
         for name, G, C in self._divisors:
             if not sizes[G] or sizes[C] % sizes[G]:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Doors to the C kernels in `csrc`: arrays in, one call without the GIL, nothing else.
+"""Doors to the C kernels in `csrc`: arrays in, a call or two without the GIL, little else.
 
 Beside an array `x` stands `x_`, what C sees of it: where its numbers are, and its shape.
 
@@ -7,7 +7,7 @@ empty, and has the messages for users.  That their sizes belong together is seen
 what the kernels get: whatever a caller has missed is an error and never a crash.
 
 The kernels are compiled once for each instruction set, and `select` chooses among those that the
-processor has.  `cs231n.kernels.numpy_kernels` has the same functions in NumPy, where there is no
+processor has.  `cs231n.kernels.numpy_kernels` has those of the layers in NumPy, where there is no
 choice of a `path`: a convolution takes the faster of two ways, which tests and benchmarks may set.
 """
 

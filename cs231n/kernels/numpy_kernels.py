@@ -1,7 +1,8 @@
 """The kernels of `cs231n.kernels.native` in NumPy, for machines without the compiled extension.
 
-Same names, arguments and results: C-contiguous arrays of one dtype come in, results are written
-into arrays that the caller made, nothing is checked.  The letters are those of `cs231n.layers`.
+Those of the layers, by the same names, with the same arguments and results: C-contiguous arrays of
+one dtype come in, results are written into arrays that the caller made, nothing is checked.  The
+letters are those of `cs231n.layers`.
 
 A convolution is a matrix product here (im2col): the windows of a few images are laid side by side,
 in a buffer that stays in the processor's cache, and are multiplied by the filters straight into the
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from cs231n import layers, modern_layers
-from cs231n.im2col import Window
+from cs231n.core.window import Window
 
 __all__ = [
     "activation_backward",
@@ -241,7 +242,7 @@ def relu_backward(dout: np.ndarray, out: np.ndarray, dx: np.ndarray) -> None:
 
 def activation_forward(x: np.ndarray, out: np.ndarray, activation: str, slope: float = 0.0) -> None:
     """Write what units of an activation make of x (n,); the slope is that of a leaky relu."""
-    forward, _, options = _passes(activation, slope)
+    forward, _, _, options = _unit(activation, slope)
     for start in range(0, len(x), _BLOCK):
         block = slice(start, start + _BLOCK)
         out[block] = forward(x[block], *options)[0]
@@ -251,27 +252,44 @@ def activation_backward(
     dout: np.ndarray, x: np.ndarray, dx: np.ndarray, activation: str, slope: float = 0.0
 ) -> None:
     """Write dout times the slope of the activation at x (n,)."""
-    _, backward, options = _passes(activation, slope)
+    _, backward, cache, options = _unit(activation, slope)
     for start in range(0, len(x), _BLOCK):
         block = slice(start, start + _BLOCK)
-        dx[block] = backward(dout[block], _CACHES[backward](x[block], *options))
+        dx[block] = backward(dout[block], cache(x[block], *options))
 
 
-_CACHES: dict[Any, Any] = {
-    layers.relu_backward: lambda x: x,
-    modern_layers.leaky_relu_backward: modern_layers.LeakyReluCache,
-    modern_layers.gelu_backward: modern_layers.GeluCache,
-    modern_layers.silu_backward: modern_layers.SiluCache,
+# The reference's passes of each activation, which are as good in NumPy, what it keeps between them,
+# and its options.
+_UNITS: dict[str, tuple[Any, Any, Any, tuple[Any, ...]]] = {
+    "relu": (layers.relu_forward, layers.relu_backward, lambda x: x, ()),
+    "leaky_relu": (
+        modern_layers.leaky_relu_forward,
+        modern_layers.leaky_relu_backward,
+        modern_layers.LeakyReluCache,
+        (),
+    ),
+    "silu": (
+        modern_layers.silu_forward,
+        modern_layers.silu_backward,
+        modern_layers.SiluCache,
+        (),
+    ),
+    **{
+        name: (
+            modern_layers.gelu_forward,
+            modern_layers.gelu_backward,
+            modern_layers.GeluCache,
+            (form,),
+        )
+        for name, form in (("gelu", "exact"), ("gelu_tanh", "tanh"))
+    },
 }
 
 
-def _passes(activation: str, slope: float) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return the reference's passes of an activation, which are as good in NumPy, and options."""
-    name = "gelu" if activation == "gelu_tanh" else activation
-    home = layers if name == "relu" else modern_layers
-    forward, backward = (getattr(home, f"{name}_{way}") for way in ("forward", "backward"))
-    options = {"leaky_relu": (slope,), "gelu": ("exact",), "gelu_tanh": ("tanh",)}
-    return forward, backward, options.get(activation, ())
+def _unit(activation: str, slope: float) -> tuple[Any, Any, Any, tuple[Any, ...]]:
+    """Return the entry of an activation; the option of a leaky relu is its slope."""
+    forward, backward, cache, options = _UNITS[activation]
+    return forward, backward, cache, (slope,) if activation == "leaky_relu" else options
 
 
 def batch_norm_forward(
@@ -530,7 +548,8 @@ def sum_channels(a: np.ndarray, out: np.ndarray) -> None:
     a.sum(axis=(0, 2), out=out)
 
 
-# The formulas of the reference, for so few numbers that the way to a kernel and back takes longer;
+# The formulas of the reference, for so few numbers that the way to a kernel and back takes longer,
+# and for what here comes before or after a product;
 # arrays of any strides and dtypes come in, results are returned.  Of the functions that give these,
 # the shortest: `dot` has half the overhead of `@`.
 

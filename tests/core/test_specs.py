@@ -1,5 +1,7 @@
 """The check of several arrays at once, and what it remembers of shapes that were right."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,20 @@ def test_what_may_be_empty_in_test_mode_may_not_be_in_train_mode():
     assert checked((empty, {"mode": "test"}))[0] is empty
     with pytest.raises(ValueError, match="expected at least one sample"):
         checked((empty, {"mode": "train"}))
+
+
+@pytest.mark.parametrize(
+    ("shape", "unit"),
+    [
+        ((0, 3, 4, 5), "sample"),
+        ((2, 0, 4, 5), "channel"),
+        ((2, 3, 0, 5), "pixel"),
+        ((2, 3, 4, 0), "pixel"),
+    ],
+)
+def test_a_size_that_may_not_be_zero_is_named_by_what_it_counts(shape, unit):
+    with pytest.raises(ValueError, match=rf"x has shape {re.escape(str(shape))}; .* one {unit}"):
+        Specs({"x": "N+ C+ H+ W+"}).check((np.ones(shape),))
 
 
 @pytest.mark.parametrize("G", [4, 5, 0, 12])

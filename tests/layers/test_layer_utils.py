@@ -10,6 +10,8 @@ from cases import CONV, FILTERS, LAYERS, POOL, SANDWICHES, LayerCase
 from conftest import assert_close
 
 from cs231n import layer_utils, layers
+from cs231n.checking.layer_table import LAYERS as LAYER_TABLE
+from cs231n.checking.layer_table import SANDWICHES as SANDWICH_TABLE
 from cs231n.layer_utils import (
     AFFINE,
     BATCHNORM,
@@ -24,59 +26,47 @@ from cs231n.layer_utils import (
     CONV as CONV_STAGE,
 )
 
-# The layers of each sandwich, the slow ones where there are twins, and how many weights they take.
-CONV_NAIVE = (layers.conv_forward_naive, layers.conv_backward_naive, 2, 1)
-POOL_NAIVE = (layers.max_pool_forward_naive, layers.max_pool_backward_naive, 0, 1)
-AFFINE_LAYER = (layers.affine_forward, layers.affine_backward, 2, 0)
-RELU_LAYER = (layers.relu_forward, layers.relu_backward, 0, 0)
-BN_LAYER = (layers.batchnorm_forward, layers.batchnorm_backward, 2, 1)
-LN_LAYER = (layers.layernorm_forward, layers.layernorm_backward, 2, 1)
-SPATIAL_BN_LAYER = (layers.spatial_batchnorm_forward, layers.spatial_batchnorm_backward, 2, 1)
-DROPOUT_LAYER = (layers.dropout_forward, layers.dropout_backward, 0, 1)
-CHAINS = {
-    "affine_relu": (AFFINE_LAYER, RELU_LAYER),
-    "affine_bn_relu": (AFFINE_LAYER, BN_LAYER, RELU_LAYER),
-    "affine_ln_relu": (AFFINE_LAYER, LN_LAYER, RELU_LAYER),
-    "affine_relu_dropout": (AFFINE_LAYER, RELU_LAYER, DROPOUT_LAYER),
-    "affine_bn_relu_dropout": (AFFINE_LAYER, BN_LAYER, RELU_LAYER, DROPOUT_LAYER),
-    "affine_ln_relu_dropout": (AFFINE_LAYER, LN_LAYER, RELU_LAYER, DROPOUT_LAYER),
-    "conv_relu": (CONV_NAIVE, RELU_LAYER),
-    "conv_bn_relu": (CONV_NAIVE, SPATIAL_BN_LAYER, RELU_LAYER),
-    "conv_relu_pool": (CONV_NAIVE, RELU_LAYER, POOL_NAIVE),
-    "conv_bn_relu_pool": (CONV_NAIVE, SPATIAL_BN_LAYER, RELU_LAYER, POOL_NAIVE),
-}
+
+def layer(row):
+    """Return a layer's slow functions, and how many weights and options they take."""
+    return *row.reference, len(row.stage.weights), len(row.stage.options)
 
 
-def run_chain(chain, x, weights, options, dout):
+def chain(name):
+    """Return the layers of a sandwich."""
+    return [layer(LAYER_TABLE[part]) for part in SANDWICH_TABLE[name].parts]
+
+
+def run_chain(parts, x, weights, options, dout):
     """Run layers one after another, forward and back; return out, dx and the dweights in order."""
     weights, options, caches = list(weights), list(options), []
-    for forward, _, weight_count, option_count in chain:
+    for forward, _, weight_count, option_count in parts:
         arguments = weights[:weight_count] + options[:option_count]
         del weights[:weight_count], options[:option_count]
         x, cache = forward(x, *arguments)
         caches.append(cache)
     dweights = []
-    for (_, backward, weight_count, _), cache in zip(reversed(chain), reversed(caches)):
+    for (_, backward, weight_count, _), cache in zip(reversed(parts), reversed(caches)):
         result = backward(dout, cache)
         dout, *own = result if weight_count else (result,)
         dweights = own + dweights
     return x, dout, *dweights
 
 
-def assert_same(case, chain, rng):
+def assert_same(case, parts, rng):
     """Compare a sandwich with the chain of its layers, forward and back."""
     x, *weights = case.draw(rng)
     out, cache = case.run(x, *weights)
     dout = rng.standard_normal(out.shape)
     options = [dict(option) if isinstance(option, dict) else option for option in case.options]
-    expected = run_chain(chain, x, weights, options, dout)
+    expected = run_chain(parts, x, weights, options, dout)
     for found, wanted in zip((out, *case.gradients(dout, cache)), expected, strict=True):
         assert_close(found, wanted, scale=1.0)
 
 
 @pytest.mark.parametrize("name", SANDWICHES)
 def test_a_sandwich_is_the_chain_of_its_layers(name, backend_name, rng):
-    assert_same(SANDWICHES[name], CHAINS[name], rng)
+    assert_same(SANDWICHES[name], chain(name), rng)
 
 
 def test_the_sandwich_written_by_hand_equals_the_composed_one(rng):
@@ -100,8 +90,8 @@ def test_options_of_one_stage_may_be_several(backend_name, rng):
     ]  # fmt: skip
     weights = ((4, 2, 3, 2), (4,), (1, 4, 1, 1), (1, 4, 1, 1))
     case = LayerCase(forward, backward, (FILTERS[0], *weights), (CONV, 2, {}))
-    groupnorm = (layers.spatial_groupnorm_forward, layers.spatial_groupnorm_backward, 2, 2)
-    assert_same(case, (CONV_NAIVE, groupnorm, RELU_LAYER), rng)
+    parts = [layer(LAYER_TABLE[name]) for name in ("conv", "spatial_groupnorm", "relu")]
+    assert_same(case, parts, rng)
 
 
 def test_one_stage_alone_is_that_layer(rng):

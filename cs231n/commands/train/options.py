@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cs231n import optim
-from cs231n.classifiers import ConvNet
+from cs231n.classifiers.cnn import ACTIVATIONS, ConvNet
 from cs231n.commands.recipes import files as recipes
 from cs231n.data.load import NAMES
 from cs231n.schedules import Schedule, cosine, one_cycle, step
@@ -68,7 +68,6 @@ OF_NETWORK = (
 OF_AVERAGE = {"average_decay": "decay", "average_every": "every", "average_power": "power"}
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
-ACTIVATIONS = ("relu", "leaky_relu", "gelu", "gelu_tanh", "silu")
 FLIPS = ("random", "alternating", "none")
 # Options that only some of the models have.
 _OPTIONS_OF = {
@@ -211,7 +210,7 @@ def _add_convnet_options(add: Callable[..., None]) -> None:
     )
     add(
         "--activation",
-        choices=ACTIVATIONS,
+        choices=tuple(ACTIVATIONS),
         default="relu",
         help="convnet: what units make of their input",
     )

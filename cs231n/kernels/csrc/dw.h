@@ -26,7 +26,7 @@ typedef struct {
     ptrdiff_t band, bands;            /* output rows per packed band */
     ptrdiff_t block, group;           /* output rows per pixel block; images per group */
     ptrdiff_t vectors, blocks;        /* vectors of filters, in blocks of NF_MAX */
-    ptrdiff_t chunks;                 /* of images, or of pieces of winograd.h */
+    ptrdiff_t chunks;                 /* of images, or of pieces of winograd_map.h */
     ptrdiff_t taps;                   /* C*HH*WW */
     T *sums;                          /* [chunk][block][taps + 1][NF_MAX*LANES]; the last is db */
     T *packed_x, *packed_dout;        /* per thread */

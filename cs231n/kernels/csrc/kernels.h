@@ -2,10 +2,10 @@
  *
  * Letters: N images, C channels, H x W pixels, F filters, HH x WW window, OH x OW output; M, K, N of
  * a matrix product; D pixels or columns; G groups.
- * All arrays are C-contiguous, not empty and checked by the caller; `void *` points to elements of
- * the table's type, and all sizes are ptrdiff_t.  A kernel allocates nothing: where it needs memory
- * it takes a workspace `ws` (64-byte aligned) of as many bytes as its `_bytes` twin says.  Results
- * do not depend on `threads`.
+ * All arrays are C-contiguous (but a and b of a product), not empty, and checked by the caller;
+ * `void *` points to elements of the table's type, and all sizes are ptrdiff_t.  A kernel allocates
+ * nothing: where it needs memory it takes a workspace `ws` (64-byte aligned) of as many bytes as its
+ * `_bytes` twin says; that of group norm is for the way back.  Results do not depend on `threads`.
  */
 #ifndef CS231N_KERNELS_H
 #define CS231N_KERNELS_H

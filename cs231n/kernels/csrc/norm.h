@@ -1,4 +1,4 @@
-/* Passes over one plane of pixels, of which batch norm and group norm are made. */
+/* Passes over a plane of pixels, of which batch norm, group norm and sums of channels are made. */
 
 #define SUMS 4 /* independent vector sums: hides the latency of the additions */
 

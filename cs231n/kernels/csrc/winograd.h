@@ -309,8 +309,8 @@ static int winograd_pays(ptrdiff_t N, ptrdiff_t C, ptrdiff_t K, ptrdiff_t OH, pt
     const double direct = 9 * weights * (double)(N * ceil_div(OH * OW, LANES));
     const double rows = (double)(N * C * OH); /* which the direct sum copies */
     const double transforms = (double)(ceil_div(C, LANES) + ceil_div(K, LANES));
-    const double filtered = 40 * weights * tiles / LANES + 300 * transforms * tiles;
-    return filtered + 25 * (double)sizeof(T) * weights < direct + 30 * rows;
+    const double winograd = 40 * weights * tiles / LANES + 300 * transforms * tiles;
+    return winograd + 25 * (double)sizeof(T) * weights < direct + 30 * rows;
 }
 
 static int winograd_suits(const corr *c)

@@ -55,8 +55,8 @@ all 10,000 test images; the settings were chosen by held-out training images. Py
 times the ratio of steps of the same recipe (`python benchmarks/recipe_steps.py`), by the fastest of
 its ways. GFLOP/s count a convolution as its direct sum; beside them stands the rate of a large
 matrix product, measured in the same command, and the time that the steps would take at it. In the
-figure a line is a run, and its point the end, with changed copies where the recipe has them; a run of
-one epoch is its point."""
+figure a line is a run, and its point the end, with changed copies where the recipe has them; a run
+of one epoch is its point."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -72,7 +72,7 @@ def col2im_cython(cols, N, C, H, W, field_height, field_width, padding, stride):
     where = "col2im_cython"
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, field_height, field_width, stride, padding)
-    N, C, H, W = checks.image_shape(where, "(N, C, H, W)", (N, C, H, W))
+    N, C, H, W = checks.batch_shape(where, "(N, C, H, W)", (N, C, H, W))
     OH, OW = window.output_size(where, H, W)
     rows = C * window.HH * window.WW
     checks.exact_shape(where, "cols", cols, (rows, OH * OW * N))
@@ -103,7 +103,7 @@ def col2im_6d_cython(cols, N, C, H, W, HH, WW, pad, stride):
     where = "col2im_6d_cython"
     (cols,) = checks.float_arrays(where, cols=cols)
     window = Window.checked(where, HH, WW, stride, pad)
-    N, C, H, W = checks.image_shape(where, "(N, C, H, W)", (N, C, H, W))
+    N, C, H, W = checks.batch_shape(where, "(N, C, H, W)", (N, C, H, W))
     OH, OW = window.output_size(where, H, W)
     checks.exact_shape(where, "cols", cols, (C, window.HH, window.WW, N, OH, OW))
     columns = cols.transpose(3, 0, 1, 2, 4, 5).reshape(N, C * window.HH * window.WW, OH * OW)

@@ -251,13 +251,13 @@ def orthogonalised(matrix: Any) -> Any:
 
 
 def _parameters(model: Network, net: Any) -> dict[str, Any]:
-    """Return PyTorch's parameters by our names; those that are frozen learn there neither."""
+    """Return PyTorch's parameters by our names."""
     from cs231n.torch_bridge import _pairs
 
     found = {}
     for layer, module in _pairs("recipe_steps", model, net):
         for name, tensor in zip(layer.weights, (module.weight, module.bias)):
-            found[name] = tensor.requires_grad_(name not in model.frozen)
+            found[name] = tensor
     return found
 
 

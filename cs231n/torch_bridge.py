@@ -11,6 +11,7 @@
 - Before any training the running statistics are zeros in ours, and zeros and ones in PyTorch.
 - Dropout's p is the probability of keeping a unit in ours, of dropping it in PyTorch.
 - Scales and shifts of group normalisation have shape (1, C, 1, 1) in ours, (C,) in PyTorch.
+- What does not learn stands in `Network.frozen` in ours, and requires no gradient in PyTorch.
 
 PyTorch is optional: it is imported when a function first needs it.
 """
@@ -77,7 +78,8 @@ def to_torch(model: Network) -> Any:
     -------
     net : torch.nn.Sequential
         In the dtype of the model and in evaluation mode, so that ``net(X)`` gives the scores that
-        ``model.loss(X)`` gives; ``net.train()`` prepares it for training.
+        ``model.loss(X)`` gives; ``net.train()`` prepares it for training, in which the parameters
+        that are frozen in the model stay as they are: they have ``requires_grad=False``.
 
     Raises
     ------
@@ -112,6 +114,9 @@ def to_torch(model: Network) -> Any:
         modules += counterpart.modules(torch.nn, *weights, *layer.options)
     net = torch.nn.Sequential(*modules).to(getattr(torch, model.dtype.name))
     copy_to_torch(model, net)
+    for layer, module in _pairs("to_torch", model, net):
+        for name, tensor in zip(layer.weights, (module.weight, module.bias)):
+            tensor.requires_grad_(name not in model.frozen)
     return net.eval()
 
 
@@ -124,7 +129,8 @@ def copy_to_torch(model: Network, net: Any) -> None:
         Left alone.
     net : torch.nn.Module
         Its modules with weights must be, in order, the counterparts of the model's layers.  Their
-        options, such as stride, padding, groups and eps, are not compared.
+        options, such as stride, padding, groups and eps, are not compared, and which parameters
+        require a gradient stays as it is.
 
     Raises
     ------
@@ -157,7 +163,8 @@ def copy_from_torch(net: Any, model: Network) -> None:
     net : torch.nn.Module
         Left alone; its modules are as for `copy_to_torch`.
     model : Network
-        Gets new arrays in ``params`` and in its running statistics, in its own dtype.
+        Gets new arrays in ``params`` and in its running statistics, in its own dtype; ``frozen``
+        stays as it is.
 
     Raises
     ------

@@ -169,6 +169,42 @@ def test_what_pytorch_trained_gives_its_scores_here(rng):
     assert_close(model.loss(X), net.eval()(torch.from_numpy(X)).detach().numpy())
 
 
+def frozen_in_part():
+    """Return a network whose first filters and whose scales do not learn."""
+    architecture = "whiten2-conv4-res(conv6f-conv6)-gmax-fc5"
+    return ConvNet(architecture, IMAGE, "batchnorm", dtype=np.float64, learn_scale=False)
+
+
+def test_what_is_frozen_does_not_learn_in_the_twin(rng):
+    (X, y), model = images(rng), frozen_in_part()
+    assert model.frozen == {"W1", "W3", "gamma2", "gamma3", "gamma4"}
+    before = {name: w.copy() for name, w in model.params.items()}
+    net = to_torch(model).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    torch.nn.functional.cross_entropy(net(torch.from_numpy(X)), torch.from_numpy(y)).backward()
+    learning = [tensor for tensor in net.parameters() if tensor.requires_grad]
+    for grad, tensor in zip(model.loss(X, y)[1].values(), learning, strict=True):
+        expected = tensor.grad.numpy().T if grad.ndim == 2 else tensor.grad.numpy()
+        assert_close(grad, expected, scale=1 + np.abs(expected).max())
+    with torch.no_grad():
+        for tensor in learning:
+            tensor.add_(0.1)  # the biases in front of batch norm would hardly move
+    optimizer.step()
+    copy_from_torch(net, model)
+    same = {name for name, w in model.params.items() if np.array_equal(w, before[name])}
+    assert same == model.frozen == frozen_in_part().frozen
+
+
+def test_copies_leave_alone_what_learns():
+    model, net = frozen_in_part(), to_torch(frozen_in_part())
+    for tensor in net.parameters():
+        tensor.requires_grad_(True)
+    copy_to_torch(model, net)
+    assert all(tensor.requires_grad for tensor in net.parameters())
+    copy_from_torch(net, model)
+    assert model.frozen == frozen_in_part().frozen
+
+
 def test_weights_go_into_a_module_written_by_hand(rng):
     class ByHand(torch.nn.Module):
         def __init__(self):

@@ -149,7 +149,8 @@ class Network:
         Returns
         -------
         table : str
-            A line for each layer: its output's shape, its number of parameters, the
+            A line for each layer: its options where they are not the usual ones, such as 3x3
+            filters that keep the size, its output's shape, its number of parameters, the
             multiplications and additions with its weights, and the bytes of its output, all for
             one sample; then the sums.
         """

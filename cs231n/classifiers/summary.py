@@ -11,6 +11,7 @@ import numpy as np
 from cs231n.classifiers.chain import forward_steps
 from cs231n.classifiers.layer import FORK, Layer  # pickled networks find it here, too
 from cs231n.core.tables import html_table
+from cs231n.core.window import Window
 
 __all__ = ["Layer", "html", "layer_name", "outputs", "rows", "table"]
 
@@ -25,6 +26,23 @@ class Row(NamedTuple):
     parameters: int
     multiply_adds: int
     memory: int
+
+
+class _Told(NamedTuple):
+    """How the table names an option, unless it has its usual value."""
+
+    text: str
+    usual: Any = None
+
+
+_TOLD = {
+    "dropout_param": _Told("keep {0[p]:g}"),
+    "factor": _Told("factor {:.3g}"),
+    "form": _Told("{}", "exact"),
+    "G": _Told("{} groups"),
+    "slope": _Told("slope {:g}", 0.01),
+    "stride": _Told("stride {}", 1),
+}
 
 
 def table(
@@ -52,7 +70,8 @@ def table(
     Returns
     -------
     table : str
-        A line for each layer and one of sums; multiply-adds and memory are for one sample.
+        A line for each layer, with the options that are not the usual ones, and one of sums;
+        multiply-adds and memory are for one sample.
     """
     rows, note = _cells_of(layers, params, input_shape, dtype, frozen)
     lines = [_HEADINGS, *rows]
@@ -106,7 +125,7 @@ def rows(
         positions = math.prod(out.shape[2:])
         used = [w.size for w, role in zip(weights.values(), layer.stage.weights) if role == "w"]
         yield Row(
-            layer_name(layer, frozen),
+            ", ".join([layer_name(layer, frozen), *_unusual(layer, params)]),
             out.shape[1:],
             sum(w.size for w in weights.values()),
             sum(used) * positions,
@@ -118,6 +137,35 @@ def layer_name(layer: Layer, frozen: Collection[str] = ()) -> str:
     """Return what a layer does, and the names of its weights; frozen ones have an asterisk."""
     names = (f"{name}*" if name in frozen else name for name in layer.weights)
     return " ".join([layer.stage.name, *names])
+
+
+def _unusual(layer: Layer, params: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yield the options of a layer that one would not guess from its name."""
+    for name, option in zip(layer.stage.options, layer.options):
+        if name == "conv_param":
+            yield from _of_filters(Window.for_conv(params[layer.weights[0]], option))
+        elif name == "pool_param":
+            yield from _of_pooling(Window.for_pool(option))
+        elif name in _TOLD and option != _TOLD[name].usual:
+            yield _TOLD[name].text.format(option)
+
+
+def _of_filters(window: Window) -> Iterator[str]:
+    """Yield what is not usual of filters: they are 3x3, go in steps of 1 and keep the size."""
+    if window[:2] != (3, 3):
+        yield f"{window.HH}x{window.WW}"
+    if window.stride != 1:
+        yield f"stride {window.stride}"
+    if any(2 * window.pad != side - 1 for side in window[:2]):
+        yield f"pad {window.pad}"
+
+
+def _of_pooling(window: Window) -> Iterator[str]:
+    """Yield what is not usual of pooling: its windows are 2x2 and stand side by side."""
+    if window[:2] != (2, 2):
+        yield f"{window.HH}x{window.WW}"
+    if window[:2] != (window.stride, window.stride):
+        yield f"stride {window.stride}"
 
 
 def outputs(

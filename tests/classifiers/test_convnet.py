@@ -12,6 +12,8 @@ from networks import assert_gradients_are_numeric, batch_of
 
 from cs231n import classifiers, layers
 from cs231n.classifiers import ConvNet, FullyConnectedNet, ThreeLayerConvNet
+from cs231n.classifiers.layer import Layer
+from cs231n.layer_utils import LEAKY_RELU
 from cs231n.solver import Solver
 
 # Every kind of layer, odd sizes, and each way to end the images.
@@ -196,7 +198,7 @@ SUMMARY = """\
 layer                 output shape  parameters  multiply-adds   memory
 ----------------------------------------------------------------------
 input                    2 x 9 x 8
-conv W1 b1               4 x 5 x 4          76          1,440  0.6 KiB
+conv W1 b1, stride 2     4 x 5 x 4          76          1,440  0.6 KiB
 bn_relu gamma1 beta1     4 x 5 x 4           8                 0.6 KiB
 pool                     4 x 2 x 2                             0.1 KiB
 affine W2 b2                    50         850            800  0.4 KiB
@@ -209,6 +211,62 @@ float64, one sample; the parameters take 9.3 KiB"""
 
 def test_the_summary():
     assert small("conv4s2-pool-fc50-fc5", "batchnorm").summary() == SUMMARY
+
+
+# What the table says of each layer, whose usual options it leaves out.
+TOLD = {
+    "whiten2-conv4-fc5": ({}, "conv_relu W1* b1, 2x2, pad 0; conv_relu W2 b2; affine W3 b3"),
+    "conv4x5s2-conv4v-fc5": (
+        {},
+        "conv_relu W1 b1, 5x5, stride 2; conv_relu W2 b2, pad 0; affine W3 b3",
+    ),
+    "pool-pool3-fc5": ({}, "pool; pool, 3x3; affine W1 b1"),
+    "res(conv4s2)-gmax-fc5/9": (
+        {},
+        "fork; conv W1 b1, stride 2; shortcut, stride 2; relu; gmax; affine W2 b2;"
+        " scale, factor 0.111",
+    ),
+    "res(conv2)-fc5": ({}, "fork; conv W1 b1; shortcut; relu; affine W2 b2"),
+    "conv4-fc5-fc3": (
+        {"normalization": "groupnorm", "activation": "gelu_tanh", "dropout_keep_ratio": 0.5},
+        "conv W1 b1; gn gamma1 beta1, 2 groups; gelu, tanh; affine W2 b2; gelu, tanh;"
+        " dropout, keep 0.5; affine W3 b3",
+    ),
+    "conv4-fc5": (
+        {"normalization": "batchnorm", "activation": "gelu"},
+        "conv W1 b1; bn_gelu gamma1 beta1; affine W2 b2",
+    ),
+    "fc4-fc5": ({"activation": "leaky_relu"}, "affine W1 b1; leaky_relu; affine W2 b2"),
+}
+
+
+def first_cells(model):
+    """Return what the table says of each layer."""
+    lines = model.summary().splitlines()[3:-3]
+    return "; ".join(line.split("  ")[0] for line in lines)
+
+
+@pytest.mark.parametrize("architecture", TOLD)
+def test_the_summary_tells_what_is_not_usual(architecture):
+    arguments, told = TOLD[architecture]
+    assert first_cells(small(architecture, **arguments)) == told
+
+
+def test_the_summary_tells_the_options_of_layers_added_by_hand():
+    model = ThreeLayerConvNet((3, 8, 8), filter_size=4)
+    model._layers[1].options[0].update(stride=1, pool_width=1)
+    model._layers[3] = Layer(LEAKY_RELU, (), (0.2,))
+    model.params["W2"] = np.zeros((32 * 6 * 7, 100))
+    assert first_cells(model) == (
+        "conv_relu W1 b1, 4x4, pad 1; pool, 2x1, stride 1; affine W2 b2; leaky_relu, slope 0.2;"
+        " affine W3 b3"
+    )
+
+
+def test_the_names_of_activations_tell_layers_alone(rng):
+    model = small("conv4s2-fc5/9")
+    names = ["1 conv_relu W1 b1", "2 affine W2 b2", "3 scale"]
+    assert list(model.activations(rng.standard_normal((2, 2, 9, 8)))) == names
 
 
 def test_the_summary_leaves_everything_as_it_is(rng):

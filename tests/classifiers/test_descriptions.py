@@ -187,7 +187,8 @@ def test_the_network_of_the_speed_run_has_the_published_products():
     )
     table = model.summary()
     assert "118,147,360" in table  # 118 million multiplications an image
-    assert "conv W1* b1             24 x 31 x 31" in table
+    assert "conv W1* b1, 2x2, pad 0   24 x 31 x 31" in table
+    assert "scale, factor 0.111 " in table
     assert "bn_gelu gamma7* beta7" in table
     assert model.bn_params[0]["momentum"] == 0.6
     np.testing.assert_array_equal(model.params["W3"][5, 5], np.eye(3) * [0, 1, 0])

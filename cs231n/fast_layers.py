@@ -334,7 +334,7 @@ def gelu_forward_fast(x: Array, form: str = "exact") -> tuple[Array, FastGeluCac
 
     x of any shape -> out of the same shape, cache
     """
-    return _activated(x, _gelu(form)), FastGeluCache(x, form)
+    return _activated(x, gelu_kernel(form)), FastGeluCache(x, form)
 
 
 @backward(FastGeluCache, x="...")
@@ -343,13 +343,13 @@ def gelu_backward_fast(dout: Array, cache: FastGeluCache) -> Array:
 
     dout of any shape -> dx of the same shape
     """
-    return _through(dout, cache.x, _gelu(cache.form))
+    return _through(dout, cache.x, gelu_kernel(cache.form))
 
 
-def _gelu(form: str) -> str:
-    """Return what the kernels call a form of gelu."""
+def gelu_kernel(form: str, where: str = "") -> str:
+    """Return what the kernels call a form of gelu; an error of `where` if there is none such."""
     return {"exact": "gelu", "tanh": "gelu_tanh"}[
-        checks.choice("", "form", form, ("exact", "tanh"))
+        checks.choice(where, "form", form, ("exact", "tanh"))
     ]
 
 
@@ -527,7 +527,7 @@ def spatial_batchnorm_gelu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast` and `gelu_forward_fast`
     """
-    out, cache = _batch_norm(x, gamma, beta, bn_param, _gelu(form))
+    out, cache = _batch_norm(x, gamma, beta, bn_param, gelu_kernel(form))
     return out, FastSpatialBatchNormGeluCache._make((*cache, form))
 
 
@@ -628,7 +628,7 @@ def spatial_batchnorm_gelu_backward_fast(
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `spatial_batchnorm_backward_fast`
     """
-    return _batch_norm_backward(dout, cache, _gelu(cache.form))
+    return _batch_norm_backward(dout, cache, gelu_kernel(cache.form))
 
 
 @backward(FastSpatialBatchNormLeakyReluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cs231n.core import checks
+from cs231n.fast_layers import gelu_kernel
 from cs231n.kernels import workspace
 from cs231n.kernels.backend import kernels_for
 from cs231n.layer_utils import (
     BATCHNORM,
     BEHIND_BATCHNORM,
     DROPOUT,
+    GELU,
     LEAKY_RELU,
     SPATIAL_BATCHNORM,
     Stage,
@@ -118,11 +120,11 @@ class _SharedBatchNorm(SharedStage):
         mode, eps, momentum, *running = checks.bn_options(param, x, self.name)
         if mode == "test":
             return super().run(x, values)
+        unit = _unit(self, options)
         x, gamma, beta = (_laid_out(one, x.dtype) for one in (x, gamma, beta))
         count, mean, var = self._statistics(x)
         for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
             param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
-        unit = _unit(self, options)
         out = workspace.empty(x.shape, x.dtype)
         kernels_for(x).batch_norm_forward(x, gamma, beta, out, mean, var, eps, *unit, False)
         return out, _BatchNormCache(x, gamma, beta, mean, var, count, eps, unit)
@@ -171,9 +173,9 @@ def _unit(stage: Stage, options: Sequence[Any]) -> tuple[str, float]:
     unit = BEHIND_BATCHNORM.get(stage)
     if unit is None:
         return "", 0.0
-    if unit == LEAKY_RELU:
-        return unit.name, options[0]
-    return "gelu_tanh" if options == ["tanh"] else unit.name, 0.0
+    if unit == GELU:
+        return gelu_kernel(options[0], stage.name), 0.0
+    return unit.name, options[0] if unit == LEAKY_RELU else 0.0
 
 
 def shared(

@@ -11,7 +11,9 @@ from cs231n import optim
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import ConvNet, FullyConnectedNet
 from cs231n.kernels import threads
+from cs231n.layer_utils import SPATIAL_BATCHNORM_GELU
 from cs231n.parallel.gradients import Buckets
+from cs231n.parallel.layers import Share, shared
 from cs231n.parallel.ranks import RankError, Ranks
 from cs231n.schedules import cosine
 from cs231n.solver import DivergedError, Solver
@@ -165,6 +167,9 @@ CASES = {
     "convnet with group norm and dropout": {
         "make": lambda: convnet(normalization="groupnorm", num_groups=2, dropout_keep_ratio=0.7)
     },
+    "batch norm and the other form of gelu": {
+        "make": lambda: convnet(normalization="batchnorm", activation="gelu_tanh")
+    },
 }
 
 
@@ -194,6 +199,19 @@ def test_every_option_makes_the_steps_of_one_process(case, size):
             for name in ("running_mean", "running_var"):
                 if name in theirs:
                     assert_close(mine[name], theirs[name])
+
+
+def test_an_unknown_form_of_gelu_is_refused_before_anything_changes():
+    param = {"mode": "train"}
+
+    def run(communicator):
+        share = Share(Ranks(communicator), slice(0, 3), 3)
+        stage = shared(SPATIAL_BATCHNORM_GELU, (), share, lambda name, dw: None, statistics=True)
+        stage.run(np.ones((3, 2, 4, 4)), [np.ones(2), np.zeros(2), param, "tahn"])
+
+    (error,) = run_ranks(1, run)
+    assert str(error) == "bn_gelu: form is 'tahn'; expected 'exact' or 'tanh'"
+    assert param == {"mode": "train"}
 
 
 def test_statistics_per_rank_are_those_of_its_share():

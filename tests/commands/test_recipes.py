@@ -175,7 +175,7 @@ LADEN = (
     *("--momentum", "0.85", "--schedule", "one-cycle", "--warmup", "0.23"),
     *("--first-factor", "0.2", "--groups", "beta*:rate=64", "--average", "lookahead"),
     *("--average-decay", "0.95", "--average-every", "5", "--average-power", "3"),
-    *("--augment", "--flip", "alternating", "--shift", "2"),
+    *("--augment", "--flip", "alternating", "--shift", "2", "--test-shift", "1"),
 )
 TAKEN_OUT = {
     "augmentation": (["--no-augment"], {"shift": 4, "flip": "random"}),
@@ -185,6 +185,7 @@ TAKEN_OUT = {
     "another average": (["--average", "ema"], {"average_decay": 0.95, "average_power": None}),
     "momentum": (["--update-rule", "sgd"], {"momentum": None}),
     "groups": (["--groups", "none"], {}),
+    "test images": (["--num-test", "0"], {"test_shift": 0}),
 }
 
 

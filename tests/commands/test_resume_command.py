@@ -12,6 +12,7 @@ import pytest
 from test_commands import FILES, PREVIOUS, finished, read_json, started
 
 from cs231n.__main__ import main
+from cs231n.commands.train.run_folder import read_configuration
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
 
@@ -159,6 +160,13 @@ def test_a_damaged_configuration_is_named(content, tmp_path, capsys):
     (tmp_path / "config.json").write_text(content, encoding="utf-8")
     assert main(["train", "--resume", str(tmp_path)]) == 1
     assert "config.json is damaged" in capsys.readouterr().err
+
+
+def test_what_did_nothing_in_a_run_of_an_older_version_is_no_obstacle(tmp_path):
+    stored = {"test_shift": 1, "num_test": 0, "augment": False, "flip": "none", "epochs": 3}
+    (tmp_path / "config.json").write_text(json.dumps({"options": stored}), encoding="utf-8")
+    found = read_configuration(tmp_path)
+    assert (found.test_shift, found.num_test, found.flip, found.epochs) == (0, 0, "random", 3)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):

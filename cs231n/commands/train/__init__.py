@@ -124,6 +124,7 @@ def _begun(
     is_new = options.resume is None or not checkpoint.exists(folder / run_folder.CHECKPOINT)
     other = start.described(options) if is_new else None
     data = load(options)
+    build.refuse_beyond_images(options, data)
     if other is not None:
         start.fit_classes(options, other, data)
     model = build.network(options, data)

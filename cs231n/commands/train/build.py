@@ -21,6 +21,7 @@ from cs231n.commands.train.options import (
     OF_AVERAGE,
     OF_SCHEDULE,
     SCHEDULES,
+    flag,
     refuse_unsuited,
 )
 from cs231n.commands.train.test_curve import TestCurve
@@ -37,6 +38,7 @@ __all__ = [
     "ending_in",
     "load_data",
     "network",
+    "refuse_beyond_images",
     "settings_of_search",
     "solver",
     "title_of",
@@ -54,6 +56,24 @@ _TITLES = {
     "fashion-mnist": "Fashion-MNIST",
     "svhn": "SVHN",
 }
+
+
+def refuse_beyond_images(options: argparse.Namespace, data: Dataset) -> None:
+    """Raise a ValueError for an option in pixels that the images do not have.
+
+    What only the test needs is looked at before training, too, which a mistake there would lose.
+    """
+    H, W = data["X_train"].shape[2:]
+    # An image has no more pixels to reflect where it is shifted by all of its own.
+    most = {"test_shift": min(H, W) - 1}
+    if options.augment:
+        most |= {"shift": min(H, W) - 1, "cutout": min(H, W)}
+    for name, pixels in most.items():
+        found = getattr(options, name)
+        if not 0 <= found <= pixels:
+            raise ValueError(
+                f"{flag(name)} is {found} for images of {H}x{W}; expected 0 to {pixels} pixels"
+            )
 
 
 def network(options: argparse.Namespace, data: Dataset) -> Network:

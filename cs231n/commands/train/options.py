@@ -34,6 +34,7 @@ __all__ = [
     "add_options",
     "add_training_options",
     "adder",
+    "drop_unsuited",
     "existing_path",
     "flag",
     "refuse_unsuited",
@@ -468,6 +469,12 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         raise ValueError(message)
 
 
+def drop_unsuited(options: argparse.Namespace, names: Collection[str]) -> None:
+    """Take back those of the named options that would do nothing: they were not typed just now."""
+    for name, _ in list(unsuited(options, names)):
+        setattr(options, name, actions()[name].default)
+
+
 def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the changed options that lack the one that they belong to.
 
@@ -497,6 +504,8 @@ def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[
         if name in changed and key not in averages.DEFAULTS.get(options.average, ()):
             fitting = [one for one, names in averages.DEFAULTS.items() if key in names]
             yield name, f"{flag(name)} is for --average {' or '.join(fitting)}"
+    if "test_shift" in changed and not options.num_test:
+        yield "test_shift", "--test-shift is of test images; expected --num-test above 0 with it"
     if "momentum" in changed and "momentum" not in optim.DEFAULTS.get(options.update_rule, ()):
         yield "momentum", f"--update-rule {options.update_rule} has no --momentum"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cs231n.commands.recipes import files
-from cs231n.commands.train.options import actions, add_options, unsuited
+from cs231n.commands.train.options import add_options, drop_unsuited
 
 __all__ = ["followed"]
 
@@ -37,7 +37,6 @@ def followed(options: argparse.Namespace) -> argparse.Namespace:
     from_file = of_recipe.given - given
     for name in from_file:
         setattr(followed, name, getattr(of_recipe, name))
-    for name, _ in list(unsuited(followed, from_file)):
-        setattr(followed, name, actions()[name].default)
+    drop_unsuited(followed, from_file)
     followed.given = given | of_recipe.given
     return followed

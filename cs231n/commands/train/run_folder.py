@@ -17,7 +17,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cs231n.commands.train.options import FREE, OF_NETWORK, actions, flag, stored_value
+from cs231n.commands.train.options import (
+    FREE,
+    OF_NETWORK,
+    actions,
+    drop_unsuited,
+    flag,
+    stored_value,
+)
 from cs231n.files import lock, storage
 from cs231n.files.regular import explained
 from cs231n.measuring.machine import describe
@@ -234,7 +241,8 @@ def read_configuration(folder: Path) -> argparse.Namespace:
     Returns
     -------
     options : argparse.Namespace
-        What the configuration does not name has its default.
+        What the configuration does not name has its default, and so has what would do nothing,
+        which an older version took.
 
     Raises
     ------
@@ -250,6 +258,7 @@ def read_configuration(folder: Path) -> argparse.Namespace:
             raise ValueError(f"{folder / CONFIGURATION}: there is no option {name[:80]!r}")
         where = f"{folder / CONFIGURATION}: {name}"
         setattr(found, name, stored_value(where, known[name], stored[name]))
+    drop_unsuited(found, stored)
     return found
 
 

@@ -139,7 +139,7 @@ class ConvNet(Network):
     conv32p       p for "pool": 2x2 max pooling between the convolution and its normalisation
     conv32f       f for "frozen": the filters stay as they are, the biases learn
     whiten2       whitening filters of 2x2, twice as many as a patch has numbers (24 of RGB images),
-                  valid and frozen, no normalisation, activation; see `whiten`
+                  valid and frozen, no normalisation, activation; the first layer; see `whiten`
     res(...)      residual block, such as res(conv64s2-conv64): what comes in is added before the
                   last activation; res(conv64-conv64)x3 is three of them
     resnet20      the convolutions of a ResNet-20: resnet20-fc10 is the network for CIFAR-10

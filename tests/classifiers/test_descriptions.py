@@ -263,6 +263,8 @@ WRONG = {
     "res(conv4p)-fc3": r"makes \(4, 3, 3\) of \(2, 6, 6\), which cannot be added",
     "conv4fv-fc3": r"is no layer",
     "whiten9-fc3": r"whiten9",
+    "conv4x2vp-whiten2-fc3": r"'whiten2' at position 2 .* is not the first; expected .* of images",
+    "whiten2-whiten2-gmax-fc3": r"'whiten2' at position 2 .* is not the first",
     "resnet20": r"'gavg' is the last; expected 'fc<classes>'",
     "gavg-resnet20-fc3": r"'resnet20' at position 2 .*'conv16' needs an image",
 }

@@ -2,8 +2,8 @@
 
 A rule is ``next_w, config = rule(w, dw, config)``.  The dict `config` holds the hyperparameters,
 missing ones are put into it with their defaults, and it carries the rule's state from one call to
-the next.  w and dw are left alone.  `cs231n.kernels.fast_optim` holds the compiled twins that the
-Solver uses.
+the next.  A learning rate is any finite number.  w and dw are left alone.
+`cs231n.kernels.fast_optim` holds the compiled twins that the Solver uses.
 """
 
 from __future__ import annotations
@@ -36,6 +36,15 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
     "adam": {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
 }
+# What they may be.  A share of what was there before is below 1, or no gradient would wear off; a
+# learning rate may be negative, which climbs.
+_SHARE = {"low": 0, "high": 1, "high_open": True}
+_RANGES: dict[str, dict[str, Any]] = {
+    "learning_rate": {"low_open": True, "high_open": True},
+    **dict.fromkeys(("momentum", "decay_rate", "beta1", "beta2"), _SHARE),
+    "dampening": {"low": 0, "high": 1},
+    "epsilon": {"low": 0, "high_open": True},
+}
 STATE: dict[str, tuple[str, ...]] = {
     "sgd": (),
     "sgd_momentum": ("velocity",),
@@ -65,7 +74,7 @@ def sgd(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[np
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
     """
     w, dw, config = _checked("sgd", w, dw, config)
     (rate,) = hyperparameters("sgd", config)
@@ -83,7 +92,7 @@ def sgd_momentum(
         Parameter, and the gradient of the loss with respect to it.
     config : dict, optional
         'learning_rate' : step size, default 1e-2;
-        'momentum' : share of the velocity that is kept, default 0.9;
+        'momentum' : share of the velocity that is kept, in [0, 1), default 0.9;
         'dampening' : share of each gradient that is left out, in [0, 1], default 0; with that of
         the momentum the velocity is a mean of the gradients, not a sum;
         'velocity' : ndarray of w's shape, zeros at first.
@@ -97,7 +106,7 @@ def sgd_momentum(
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
 
     Notes
     -----
@@ -136,7 +145,7 @@ def nesterov_momentum(
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
 
     Notes
     -----
@@ -168,7 +177,7 @@ def adagrad(
         Parameter, and the gradient of the loss with respect to it.
     config : dict, optional
         'learning_rate' : step size, default 1e-2;
-        'epsilon' : added to the root, default 1e-8;
+        'epsilon' : added to the root, at least 0, default 1e-8;
         'cache' : ndarray of w's shape, sum of dw ** 2, zeros at first.
 
     Returns
@@ -180,7 +189,7 @@ def adagrad(
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
 
     Notes
     -----
@@ -209,8 +218,8 @@ def rmsprop(
         Parameter, and the gradient of the loss with respect to it.
     config : dict, optional
         'learning_rate' : step size, default 1e-2;
-        'decay_rate' : share of the running mean that is kept, default 0.99;
-        'epsilon' : added to the root, default 1e-8;
+        'decay_rate' : share of the running mean that is kept, in [0, 1), default 0.99;
+        'epsilon' : added to the root, at least 0, default 1e-8;
         'cache' : ndarray of w's shape, running mean of dw ** 2, zeros at first.
 
     Returns
@@ -222,7 +231,7 @@ def rmsprop(
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
 
     Notes
     -----
@@ -249,8 +258,9 @@ def adam(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
         Parameter, and the gradient of the loss with respect to it.
     config : dict, optional
         'learning_rate' : step size, default 1e-3;
-        'beta1', 'beta2' : shares of the running means that are kept, default 0.9 and 0.999;
-        'epsilon' : added to the root, default 1e-8;
+        'beta1', 'beta2' : shares of the running means that are kept, in [0, 1), default 0.9 and
+        0.999;
+        'epsilon' : added to the root, at least 0, default 1e-8;
         'm', 'v' : ndarray of w's shape, running means of dw and dw ** 2, zeros at first;
         't' : number of steps done, 0 at first.
 
@@ -263,7 +273,7 @@ def adam(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
 
     Notes
     -----
@@ -296,7 +306,7 @@ def muon(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
         `nesterov_momentum`.
     config : dict, optional
         'learning_rate' : step size, default 2e-2;
-        'momentum' : share of the velocity that is kept, default 0.95;
+        'momentum' : share of the velocity that is kept, in [0, 1), default 0.95;
         'velocity' : ndarray of w's shape, zeros at first.
 
     Returns
@@ -308,7 +318,7 @@ def muon(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
     Raises
     ------
     ValueError, TypeError
-        If w and dw differ in shape or a hyperparameter is no number.
+        If w and dw differ in shape or a hyperparameter is out of its range.
 
     Notes
     -----
@@ -443,14 +453,16 @@ def _checked(
 
 def hyperparameters(rule: str, config: Config) -> list[float]:
     """Return the rule's hyperparameters as Python floats; defaults are put into the config."""
-    defaults = DEFAULTS[rule].items()
-    return [checks.number(rule, name, config.setdefault(name, value)) for name, value in defaults]
+    return [
+        checks.number(rule, name, config.setdefault(name, default), **_RANGES[name])
+        for name, default in DEFAULTS[rule].items()
+    ]
 
 
 def damped(rule: str, config: Config) -> list[float]:
     """Return the learning rate of dampened gradients, and the momentum."""
     rate, momentum, dampening = hyperparameters(rule, config)
-    return [rate * (1 - checks.number(rule, "dampening", dampening, 0, 1)), momentum]
+    return [rate * (1 - dampening), momentum]
 
 
 def count_step(rule: str, config: Config) -> int:

@@ -378,14 +378,15 @@ def number(
     low: float = -math.inf,
     high: float = math.inf,
     low_open: bool = False,
+    high_open: bool = False,
 ) -> float:
-    """Return value as a Python float in [low, high], or in (low, high] where low_open.
+    """Return value as a Python float in [low, high], without an end that is open.
 
     A Python float, for NumPy 2 would promote float32 arrays by a NumPy float64 scalar.
     """
     if type(value) is float and low < value < high:
         return value
-    expected = f"a number in {'(' if low_open else '['}{low}, {high}]"
+    expected = f"a number in {'(' if low_open else '['}{low}, {high}{')' if high_open else ']'}"
     try:
         result = None if isinstance(value, (str, bytes, bytearray)) else float(value)
     except OverflowError:
@@ -396,7 +397,8 @@ def number(
         raise TypeError(
             f"{where}: {name} is {value!r} ({type(value).__name__}); expected {expected}"
         )
-    if not low <= result <= high or (low_open and result == low):
+    at_open_end = (low_open and result == low) or (high_open and result == high)
+    if not low <= result <= high or at_open_end:
         raise ValueError(f"{where}: {name} is {result}; expected {expected}")
     return result
 

@@ -407,6 +407,29 @@ def test_muon_takes_zeros_and_numbers_of_any_size(dtype):
     assert huge.dtype == dtype
 
 
-def test_dampening_beyond_its_range_is_refused():
-    with pytest.raises(ValueError, match=r"sgd_momentum: dampening is 1.5; expected .*\[0, 1\]"):
-        sgd_momentum(np.ones(2), np.ones(2), {"dampening": 1.5})
+SHARES = ("momentum", "decay_rate", "beta1", "beta2")
+
+
+@rules
+@pytest.mark.parametrize("value", [-1.0, 2.0, np.inf, -np.inf, np.nan])
+def test_hyperparameters_beyond_their_ranges_are_refused(rule, value, backend_name):
+    ranges = {**dict.fromkeys(SHARES, r"\[0, 1\)"), "dampening": r"\[0, 1\]"}
+    ranges |= {"epsilon": r"\[0, inf\)", "learning_rate": r"\(-inf, inf\)"}
+    for name in DEFAULTS[rule]:
+        if np.isfinite(value) and (name == "learning_rate" or (name == "epsilon" and value > 0)):
+            continue
+        for step in (RULES[rule], twin(rule)):
+            message = f"{rule}: {name} is {value}; expected a number in {ranges[name]}$"
+            with pytest.raises(ValueError, match=message):
+                step(np.ones((2, 2)), np.ones((2, 2)), {name: value})
+
+
+@rules
+def test_the_ends_of_the_ranges(rule, backend_name):
+    w = np.ones((2, 2))
+    zeros = dict.fromkeys(DEFAULTS[rule], 0)
+    for step in (RULES[rule], twin(rule)):
+        np.testing.assert_array_equal(step(w.copy(), w, dict(zeros))[0], w)
+        for name in {*SHARES} & DEFAULTS[rule].keys():
+            with pytest.raises(ValueError, match=rf"{rule}: {name} is 1.0; expected .*\[0, 1\)"):
+                step(w.copy(), w, {name: 1})

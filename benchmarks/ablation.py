@@ -104,7 +104,7 @@ def _is_had(trick: Trick) -> bool:
     rules = {"muon": "muon", "nesterov": "nesterov_momentum"}  # each is out of its own kind alone
     if trick.name in rules:
         return bool(whole["update_rule"] == rules[trick.name])
-    return any(whole[name] != without[name] for name in whole if name != "given")
+    return any(whole[name] != without[name] for name in whole.keys() - {"given", "of_recipe"})
 
 
 def rivals() -> tuple[Trick, ...]:

@@ -183,8 +183,7 @@ class ConvNet(Network):
     activation : {'relu', 'leaky_relu', 'gelu', 'gelu_tanh', 'silu'}
         What units make of their input.
     learn_scale : bool
-        Whether batch normalisation learns its scale; with False it stays 1, and only the shift
-        learns.
+        Whether normalisation learns its scale; with False it stays 1, and only the shift learns.
     bn_momentum : float
         Share of the running statistics that batch normalisation keeps at each step.
     init : {'he', 'dirac'}

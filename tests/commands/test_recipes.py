@@ -149,6 +149,7 @@ def test_a_recipe_can_be_read(capsys):
     assert "--average lookahead --keep last" in shown
 
 
+DEEP = ("--model", "convnet", "--architecture", "conv8f-gmax-fc10")
 WRONG = {
     "flip": (["--flip", "none"], "--flip is for --augment"),
     "warmup": (["--warmup", "0.1"], "has no --warmup; expected --schedule cosine or one-cycle"),
@@ -159,6 +160,18 @@ WRONG = {
     "activation": (["--activation", "gelu"], "has no --activation; expected --model convnet"),
     "group": (["--groups", "b*:rate=x"], "--groups b*:rate=x is no group"),
     "field": (["--groups", "b*:speed=1"], "has 'speed'; expected some of rate"),
+    "no setting": (["--groups", "b1"], "--groups b1 is no group; expected settings, each once"),
+    "setting": (["--groups", "b1:rate=1:rate=2"], "--groups b1:rate=1:rate=2 is no group"),
+    "pattern": (["--groups", "b1:rate=2", "b1:until=0.5"], "--groups has b1 twice; expected"),
+    "none and more": (["--groups", "none", "b1:rate=2"], "--groups none stands alone; found"),
+    "no parameter": (["--groups", "W8:rate=2"], "--groups W8:rate=2 fits no parameter that learns"),
+    "frozen": ([*DEEP, "--groups", "W1:rate=2"], "--groups W1:rate=2 fits no parameter that learn"),
+    "scale": ([*DEEP, "--fixed-scale"], "--normalization none has no --fixed-scale; expected --no"),
+    "statistics": ([*DEEP, "--bn-momentum", "0.5"], "none has no --bn-momentum; expected --normal"),
+    "of groups": (
+        [*DEEP, "--normalization", "groupnorm", "--bn-momentum", "0.5"],
+        "--normalization groupnorm has no --bn-momentum; expected --normalization batchnorm",
+    ),
 }
 
 
@@ -171,6 +184,7 @@ def test_options_that_would_do_nothing_are_refused(words, message, tmp_path, cap
 
 LADEN = (
     *("--data", "builtin", "--model", "convnet", "--normalization", "batchnorm"),
+    *("--fixed-scale", "--bn-momentum", "0.6"),
     *("--architecture", "conv4-gmax-fc10", "--update-rule", "nesterov_momentum"),
     *("--momentum", "0.85", "--schedule", "one-cycle", "--warmup", "0.23"),
     *("--first-factor", "0.2", "--groups", "beta*:rate=64", "--average", "lookahead"),
@@ -185,6 +199,7 @@ TAKEN_OUT = {
     "another average": (["--average", "ema"], {"average_decay": 0.95, "average_power": None}),
     "momentum": (["--update-rule", "sgd"], {"momentum": None}),
     "groups": (["--groups", "none"], {}),
+    "normalisation": (["--normalization", "none"], {"fixed_scale": False, "bn_momentum": 0.9}),
     "test images": (["--num-test", "0"], {"test_shift": 0}),
 }
 
@@ -199,7 +214,33 @@ def test_one_option_takes_a_trick_out_of_a_recipe(words, left, data, tmp_path, m
     assert (solver.augment is None) == ("--no-augment" in words)
     averages = {"none": None, "ema": "ema"}
     assert solver.average == (averages[words[1]] if words[0] == "--average" else "lookahead")
-    assert bool(solver.groups) == ("--groups" not in words)
+    assert bool(solver.groups) == (words[0] not in ("--groups", "--normalization"))
+
+
+LEFT_OUT = {
+    "some": (
+        ("quick", "--architecture", "whiten2-conv8-gmax-fc10", "--normalization", "none"),
+        (["b1:rate=1000:until=0.4"], "beta*:rate=1000:weight_decay=0 W8:rate=0.3:weight_decay=0,"),
+    ),
+    "all": (
+        ("resnet20", "--architecture", "conv8-gmax-fc10", "--normalization", "none"),
+        (["none"], "gamma*:rate=10:weight_decay=0 beta*:rate=10:weight_decay=0 W20:rate=0.2"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_groups_of_a_recipe_that_fit_nothing_are_left_out(words, expected, data, tmp_path, capsys):
+    chosen = options("--batch-size", "40", "--recipe", *words)
+    model = build.network(chosen, data)
+    build.solver(chosen, model, data, tmp_path / "run.npz")
+    (line,) = capsys.readouterr().out.splitlines()
+    left, told = expected
+    assert line.startswith(f"--recipe {words[0]}: left out of its groups {told}")
+    assert chosen.groups == left
+    typed = options("--batch-size", "40", "--recipe", *words, "--groups", "W8:rate=2")
+    with pytest.raises(ValueError, match=r"--groups W8:rate=2 fits no parameter that learns; ex"):
+        build.solver(typed, model, data, tmp_path / "run.npz")
 
 
 def test_what_is_given_beside_a_recipe_is_not_dropped_in_silence():

@@ -145,6 +145,14 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_there_again(w
     assert all(np.array_equal(a, parameters("run")[n]) for n, a in parameters("whole").items())
 
 
+def test_arguments_that_do_nothing_in_the_other_network_are_no_obstacle(work):
+    other = ConvNet("conv4-gmax-fc2", (3, 8, 8), bn_momentum=0.6, learn_scale=False)
+    other.remember(load_image_folder(work / "birds", 8))
+    other.save("own")
+    words = ["--from", "own.npz", "--data", str(work / "birds"), "--batch-size", "8"]
+    assert main(["train", *words, "--epochs", "0", "--output", "run"]) == 0
+
+
 def test_wrong_turns_are_answered_in_a_line(work, capsys):
     ConvNet("conv4-fc3", (3, 8, 8), "groupnorm", num_groups=2).save("own")
     for words, message in (

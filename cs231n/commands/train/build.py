@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def solver(
 ) -> Solver:
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
     _fit_batch_size(options, len(data["X_train"]))
+    _fit_groups(options, model)
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
     first = ranks is None or ranks.is_first
     changeable["callbacks"] = _callbacks(options, path.parent, data) if first else []
@@ -185,6 +187,32 @@ def _fit_batch_size(options: argparse.Namespace, N: int) -> None:
     options.batch_size = N
 
 
+def _fit_groups(options: argparse.Namespace, model: Network) -> None:
+    """Leave out, of a new run, the groups of a recipe that no parameter would follow."""
+    if options.resume is not None:
+        return
+    learning = [name for name in model.params if name not in model.frozen]
+    idle = [word for word in options.groups or () if not _fits(word, learning)]
+    if not idle:
+        return
+    if "groups" not in getattr(options, "of_recipe", ()):
+        raise ValueError(
+            f"--groups {idle[0]} fits no parameter that learns; expected some of"
+            f" {', '.join(learning)}"
+        )
+    options.groups = [word for word in options.groups if word not in idle] or ["none"]
+    print(
+        f"--recipe {options.recipe}: left out of its groups {' '.join(idle)}, for no parameter that"
+        f" learns is called so",
+        flush=True,
+    )
+
+
+def _fits(word: str, names: Sequence[str]) -> bool:
+    """Tell whether a group is one of parameters of these names."""
+    return word == "none" or any(fnmatchcase(name, word.partition(":")[0]) for name in names)
+
+
 def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the Solver's arguments that a checkpoint holds, and that must stay."""
     return {
@@ -195,7 +223,7 @@ def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:
         "replace": not options.every_sample,
         "weight_decay": options.weight_decay,
         "clip_norm": options.clip_norm,
-        "groups": {} if options.groups == ["none"] else groups(options.groups or []),
+        "groups": groups(options.groups or []),
         "average": None if options.average == "none" else options.average,
         "average_config": {
             key: getattr(options, name)
@@ -216,16 +244,30 @@ def _hyperparameters(options: argparse.Namespace) -> dict[str, float]:
 
 def groups(words: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return the groups of parameters that words such as ``beta*:rate=64:until=0.3`` describe."""
-    found = {}
+    if "none" in words and len(words) > 1:
+        raise ValueError(f"--groups none stands alone; found {' '.join(words)}")
+    found: dict[str, dict[str, float]] = {}
     for word in words:
         pattern, *settings = word.split(":")
-        pairs = [one.partition("=") for one in settings]
-        try:
-            found[pattern] = {name: float(value) for name, _, value in pairs}
-        except ValueError:
-            raise ValueError(
-                f"--groups {word} is no group; expected such as beta*:rate=64:weight_decay=1e-4"
-            ) from None
+        if pattern in found:
+            raise ValueError(f"--groups has {pattern} twice; expected its settings in one word")
+        if word != "none":
+            found[pattern] = _numbers(word, settings)
+    return found
+
+
+def _numbers(word: str, settings: Sequence[str]) -> dict[str, float]:
+    """Return the numbers of a group, at least one, by their names."""
+    pairs = [one.partition("=") for one in settings]
+    try:
+        found = {name: float(value) for name, _, value in pairs}
+    except ValueError:
+        found = {}
+    if not found or len(found) < len(pairs):
+        raise ValueError(
+            f"--groups {word} is no group; expected settings, each once, such as in"
+            f" beta*:rate=64:weight_decay=1e-4"
+        )
     return found
 
 

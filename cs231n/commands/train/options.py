@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import reprlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,11 @@ _OPTIONS_OF = {
     "hidden_dims": _MODELS[:3],
     "num_filters": _MODELS[:1],
     "filter_size": _MODELS[:1],
+}
+# Options that only some of the normalisations have.
+_OF_NORMALIZATION = {
+    "fixed_scale": ("batchnorm", "groupnorm"),
+    "bn_momentum": ("batchnorm",),
 }
 
 
@@ -218,7 +223,7 @@ def _add_convnet_options(add: Callable[..., None]) -> None:
     add(
         "--fixed-scale",
         action="store_true",
-        help="convnet: batch normalisation learns its shift alone",
+        help="convnet: normalisation learns its shift alone",
     )
     add(
         "--bn-momentum",
@@ -495,29 +500,33 @@ def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[
     for name in ("warmup", "first_factor", "final_factor"):
         fitting = [one for one, names in OF_SCHEDULE.items() if name in names]
         if name in changed and options.schedule not in fitting:
-            yield (
-                name,
-                f"--schedule {options.schedule} has no {flag(name)};"
-                f" expected --schedule {' or '.join(fitting)} with it",
-            )
+            yield name, _lack(options, "schedule", name, fitting)
     for name, key in OF_AVERAGE.items():
         if name in changed and key not in averages.DEFAULTS.get(options.average, ()):
             fitting = [one for one, names in averages.DEFAULTS.items() if key in names]
             yield name, f"{flag(name)} is for --average {' or '.join(fitting)}"
+    for name, kinds in _OF_NORMALIZATION.items():
+        if name in changed and options.normalization not in kinds:
+            yield name, _lack(options, "normalization", name, kinds)
     if "test_shift" in changed and not options.num_test:
         yield "test_shift", "--test-shift is of test images; expected --num-test above 0 with it"
     if "momentum" in changed and "momentum" not in optim.DEFAULTS.get(options.update_rule, ()):
         yield "momentum", f"--update-rule {options.update_rule} has no --momentum"
 
 
+def _lack(options: argparse.Namespace, owner: str, name: str, having: Iterable[str]) -> str:
+    """Say that an option is none of what another one names, and what has it."""
+    return (
+        f"{flag(owner)} {getattr(options, owner)} has no {flag(name)};"
+        f" expected {flag(owner)} {' or '.join(having)} with it"
+    )
+
+
 def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[str]) -> None:
     """Raise a ValueError for an option that this form of network does not have."""
     for name, models in _OPTIONS_OF.items():
         if name in changed and options.model not in models:
-            raise ValueError(
-                f"--model {options.model} has no {flag(name)};"
-                f" expected --model {' or '.join(models)} with it"
-            )
+            raise ValueError(_lack(options, "model", name, models))
     if options.model != "fully-connected" and len(options.hidden_dims) != 1:
         raise ValueError(
             f"--model {options.model} has one hidden layer; found --hidden-dims"

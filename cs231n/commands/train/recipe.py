@@ -21,11 +21,13 @@ def followed(options: argparse.Namespace) -> argparse.Namespace:
     Returns
     -------
     options : argparse.Namespace
+        With the names of those that the recipe gave in `of_recipe`.
 
     Notes
     -----
     What the file says of something that the command line takes out, such as the shift of an
-    augmentation or the warm-up of a schedule, goes with it.
+    augmentation or the warm-up of a schedule, goes with it; groups of parameters do once there is a
+    network, if it has none of these.
     """
     if options.recipe is None:
         return options
@@ -38,5 +40,5 @@ def followed(options: argparse.Namespace) -> argparse.Namespace:
     for name in from_file:
         setattr(followed, name, getattr(of_recipe, name))
     drop_unsuited(followed, from_file)
-    followed.given = given | of_recipe.given
+    followed.given, followed.of_recipe = given | of_recipe.given, from_file
     return followed

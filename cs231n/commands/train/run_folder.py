@@ -46,7 +46,7 @@ CHECKPOINT = "checkpoint.npz"
 CONFIGURATION = "config.json"
 _LOCK = "run.lock"
 _MOST_MACHINE = 500  # characters of a line about the machine
-_NOT_STORED = ("command", "resume", "output", "given", "mpi")
+_NOT_STORED = ("command", "resume", "output", "given", "of_recipe", "mpi")
 
 
 @contextmanager

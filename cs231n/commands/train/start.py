@@ -11,7 +11,7 @@ import numpy as np
 from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet, TwoLayerNet
 from cs231n.commands import trained
 from cs231n.commands.train.build import ending_in
-from cs231n.commands.train.options import OF_NETWORK, flag
+from cs231n.commands.train.options import OF_NETWORK, drop_unsuited, flag
 from cs231n.data.dataset import Dataset
 
 __all__ = ["described", "fit_classes", "take_weights"]
@@ -88,6 +88,7 @@ def described(options: argparse.Namespace) -> trained.Trained | None:
     for name in ("reg", "dtype"):
         if name not in given:
             setattr(options, name, arguments[name])
+    drop_unsuited(options, names.keys() - given)  # of arguments that did nothing
     _fit_images(options, other.inputs.image_shape)
     return other
 

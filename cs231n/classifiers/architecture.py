@@ -103,8 +103,8 @@ def _token(word: str, place: str) -> Token:
             given |= {name: int(text) if text.isdigit() else True for name, text in found.items()}
             return Token(kind, place, **given)
     raise ValueError(
-        f"{place} is no layer; expected conv<filters>, conv<filters>x<size>s<stride> (v, p, f"
-        f" may follow), whiten<size>, res(<convolutions>)x<times>, pool, pool<size>, gavg, gmax,"
-        f" fc<units> or fc<units>/<divisor> with numbers from 1 to 999999999, or"
+        f"{place} is no layer; expected conv<filters>, conv<filters>x<size>s<stride> (v, p and f"
+        f" may follow, in this order), whiten<size>, res(<convolutions>)x<times>, pool, pool<size>,"
+        f" gavg, gmax, fc<units> or fc<units>/<divisor> with numbers from 1 to 999999999, or"
         f" {', '.join(NAMED)}"
     )

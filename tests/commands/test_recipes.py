@@ -160,6 +160,17 @@ WRONG = {
     "activation": (["--activation", "gelu"], "has no --activation; expected --model convnet"),
     "group": (["--groups", "b*:rate=x"], "--groups b*:rate=x is no group"),
     "field": (["--groups", "b*:speed=1"], "has 'speed'; expected some of rate"),
+    "warmup of 2": (
+        ["--schedule", "cosine", "--warmup", "2"],
+        "train: --warmup is 2.0; expected a",
+    ),
+    "rise": (
+        ["--schedule", "one-cycle", "--first-factor", "-1"],
+        "cs231n train: --first-factor is -1.0; expected a number in [0, 1]",
+    ),
+    "average of 2": (["--average", "ema", "--average-decay", "2"], ": --average-decay is 2.0; exp"),
+    "looks": (["--average", "lookahead", "--average-every", "0"], ": --average-every is 0; expec"),
+    "no layers": ([*DEEP[:3], ""], "ConvNet: token '' at position 1 of '' is no layer"),
     "no setting": (["--groups", "b1"], "--groups b1 is no group; expected settings, each once"),
     "setting": (["--groups", "b1:rate=1:rate=2"], "--groups b1:rate=1:rate=2 is no group"),
     "pattern": (["--groups", "b1:rate=2", "b1:until=0.5"], "--groups has b1 twice; expected"),
@@ -176,7 +187,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
-def test_options_that_would_do_nothing_are_refused(words, message, tmp_path, capsys):
+def test_wrong_options_are_named(words, message, tmp_path, capsys):
     small = ["--num-training", "20", "--num-test", "0", "--output", str(tmp_path / "run")]
     assert main(["train", *small, *words]) == 1
     assert message in capsys.readouterr().err

@@ -107,7 +107,8 @@ def _deep(options: argparse.Namespace, common: dict[str, Any], classes: int) -> 
             weight_scale=0.01 if scale is None else scale,
             **common,
         )
-    common["architecture"] = options.architecture or ending_in(ARCHITECTURE, classes)
+    given = options.architecture
+    common["architecture"] = ending_in(ARCHITECTURE, classes) if given is None else given
     return ConvNet(
         weight_scale=scale,
         label_smoothing=options.label_smoothing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
+import math
 import os
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from cs231n import optim
 from cs231n.classifiers.cnn import ACTIVATIONS, ConvNet
 from cs231n.commands.recipes import files as recipes
+from cs231n.core import checks
 from cs231n.data.load import NAMES
 from cs231n.schedules import Schedule, cosine, one_cycle, step
 from cs231n.training import averages
@@ -80,6 +82,11 @@ _OPTIONS_OF = {
     "hidden_dims": _MODELS[:3],
     "num_filters": _MODELS[:1],
     "filter_size": _MODELS[:1],
+}
+# Numbers that are called otherwise where they are taken: the least and the most.
+_RANGES = {
+    **dict.fromkeys(("warmup", "first_factor", "final_factor", "average_decay"), (0, 1)),
+    "average_power": (0, math.inf),
 }
 # Options that only some of the normalisations have.
 _OF_NORMALIZATION = {
@@ -460,7 +467,7 @@ def _odd_value_error(where: str, action: argparse.Action, value: Any) -> ValueEr
 
 
 def refuse_unsuited(options: argparse.Namespace) -> None:
-    """Raise a ValueError for an option that would do nothing."""
+    """Raise a ValueError for an option that would do nothing, or a number out of its range."""
     known = actions()
     changed = {name for name in known if getattr(options, name) != known[name].default}
     _refuse_unsuited_to_model(options, changed)
@@ -472,6 +479,10 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         raise ValueError("--find-learning-rate is for a new network; expected no --resume with it")
     for _, message in unsuited(options, changed):
         raise ValueError(message)
+    for name in changed & _RANGES.keys():
+        checks.number("train", flag(name), getattr(options, name), *_RANGES[name])
+    if "average_every" in changed:
+        checks.integer("train", flag("average_every"), options.average_every, least=1)
 
 
 def drop_unsuited(options: argparse.Namespace, names: Collection[str]) -> None:

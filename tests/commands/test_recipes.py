@@ -135,6 +135,9 @@ def test_the_list_tells_what_was_measured_and_nothing_else(monkeypatch, capsys):
     )
     assert main(["recipes"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    for title in ("test accuracy", "training", "what it is"):  # a column begins there in all lines
+        places = {lines[name][lines["recipe"].index(title) - 2 :][:2] for name in NAMES}
+        assert places == {"  "}, title
     assert "76.00 % (seeds: 2)" in lines["quick"]
     assert "60 s" in lines["quick"]
     assert "93.00 %, 94.00 % with copies (seeds: 1)" in lines["speedrun94"]

@@ -28,9 +28,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _table() -> Iterator[str]:
     """Yield a line for each recipe: what it is, and what was measured of it."""
-    yield f"{'recipe':<13} {'test accuracy':<34} {'training':<10} what it is"
-    for name in files.names():
-        yield f"{name:<13} {_accuracy(name):<34} {_time(name):<10} {files.title(name)}"
+    rows = [("recipe", "test accuracy", "training", "what it is")]
+    rows += [(name, _accuracy(name), _time(name), files.title(name)) for name in files.names()]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip()
     yield ""
     yield "Options of one: python -m cs231n recipes NAME"
     yield "Train by one:   python -m cs231n train --recipe NAME, and options that are to differ"

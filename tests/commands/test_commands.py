@@ -182,6 +182,7 @@ MODELS = {
 
 DEEP = ["--model", "convnet", "--architecture", "conv8s2-pool-conv16-gmax-fc9-fc10"]
 RECIPE = ["--schedule", "one-cycle", "--update-rule", "nesterov_momentum", "--every-sample"]
+RECIPE += ["--momentum", "0.8", "--dampening", "0.3"]
 RECIPE += ["--learning-rate", "0.1", "--augment", "--shift", "2", "--standardize", "--reg", "0"]
 RECIPE += ["--weight-decay", "0.01", "--label-smoothing", "0.1", "--clip-norm", "5"]
 RECIPE += ["--dropout", "0.8", "--normalization", "groupnorm", "--mirror", "--num-test", "130"]
@@ -226,6 +227,8 @@ def test_the_options_of_training_reach_the_solver(tmp_path, monkeypatch):
     assert seen["schedule"] is schedules.one_cycle
     assert (seen["weight_decay"], seen["clip_norm"]) == (0.01, 5.0)
     assert (seen["replace"], seen["update_rule"]) == (False, "nesterov_momentum")
+    config = {"learning_rate": 0.1, "momentum": 0.8, "dampening": 0.3}
+    assert seen["optim_config"] == config
     model = seen["model"]
     assert (model.label_smoothing, model.dropout_param["p"], model.reg) == (0.1, 0.8, 0)
 
@@ -602,3 +605,26 @@ def test_version_and_help(capsys):
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert all(command in printed for command in ("train", "check", "bench", "download"))
+
+
+def test_the_help_of_train_tells_defaults_and_the_language_of_architectures(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "10000")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    entries = re.split(r"\n  (?=--)", capsys.readouterr().out)
+    told = {entry.split()[0]: " ".join(entry.split()) for entry in entries}
+    defaults = {
+        "--momentum": "0.9 for sgd_momentum, 0.9 for nesterov_momentum, 0.95 for muon",
+        "--dampening": "0 for sgd_momentum, 0 for nesterov_momentum",
+        "--warmup": "0 for cosine, 0.3 for one-cycle",
+        "--first-factor": "0.04",
+        "--final-factor": "0 for cosine, 0 for one-cycle",
+        "--average-decay": "0.999 for ema, 0.95 for lookahead",
+        "--average-every": "5",
+        "--average-power": "3",
+    }
+    assert all(told[name].endswith(f" (default: {text})") for name, text in defaults.items())
+    words = "conv32 conv32x5s2 whiten2 res(conv64-conv64)x3 resnet20 pool pool3 gavg gmax fc100"
+    for word in [*words.split(), "conv32x2vpf"]:
+        assert word in told["--architecture"]
+        ConvNet(f"{word}-fc10")

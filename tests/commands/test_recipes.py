@@ -159,7 +159,11 @@ WRONG = {
     "first": (["--first-factor", "0.1", "--schedule", "cosine"], "has no --first-factor"),
     "decay": (["--average-decay", "0.9"], "--average-decay is for --average ema or lookahead"),
     "every": (["--average-every", "2", "--average", "ema"], "is for --average lookahead"),
-    "momentum": (["--momentum", "0.9"], "--update-rule adam has no --momentum"),
+    "momentum": (["--momentum", "0.9"], "--update-rule adam has no --momentum; expected --update-"),
+    "dampening": (
+        ["--update-rule", "muon", "--dampening", "0.5"],
+        "muon has no --dampening; expected --update-rule sgd_momentum or nesterov_momentum with it",
+    ),
     "activation": (["--activation", "gelu"], "has no --activation; expected --model convnet"),
     "group": (["--groups", "b*:rate=x"], "--groups b*:rate=x is no group"),
     "field": (["--groups", "b*:speed=1"], "has 'speed'; expected some of rate"),
@@ -261,6 +265,12 @@ def test_what_is_given_beside_a_recipe_is_not_dropped_in_silence():
     chosen = options("--recipe", "quick", "--no-augment", "--flip", "random", "--shift", "3")
     with pytest.raises(ValueError, match="--shift is for --augment"):
         refuse_unsuited(chosen)
+
+
+def test_a_search_for_the_rate_has_the_momentum_of_the_run():
+    chosen = options("--update-rule", "sgd_momentum", "--momentum", "0.5", "--dampening", "0.25")
+    config = build.settings_of_search(chosen, 100)["optim_config"]
+    assert (config["momentum"], config["dampening"]) == (0.5, 0.25)
 
 
 def curve(folder):

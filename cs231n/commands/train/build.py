@@ -237,10 +237,8 @@ def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _hyperparameters(options: argparse.Namespace) -> dict[str, float]:
     """Return the hyperparameters of the update rule."""
-    found = {"learning_rate": options.learning_rate}
-    if options.momentum is not None:
-        found["momentum"] = options.momentum
-    return found
+    names = ("learning_rate", "momentum", "dampening")
+    return {name: found for name in names if (found := getattr(options, name)) is not None}
 
 
 def groups(words: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -307,7 +305,7 @@ def settings_of_search(options: argparse.Namespace, N: int) -> dict[str, Any]:
     """Return the Solver's arguments that a search for the learning rate takes."""
     _fit_batch_size(options, N)
     fixed = _fixed_settings(options)
-    names = ("update_rule", "batch_size", "replace", "weight_decay", "clip_norm")
+    names = ("update_rule", "optim_config", "batch_size", "replace", "weight_decay", "clip_norm")
     return {**{name: fixed[name] for name in names}, "augment": _augmentation(options)}
 
 

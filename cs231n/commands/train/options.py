@@ -8,7 +8,7 @@ import inspect
 import math
 import os
 import reprlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,16 @@ OF_SCHEDULE: dict[str, dict[str, str]] = {
     "one-cycle": {"warmup": "peak", "first_factor": "start", "final_factor": "final"},
 }
 
+# The defaults of these.
+_OF_SCHEDULE_BY_DEFAULT: dict[str, dict[str, float]] = {
+    kind: {
+        name: inspect.signature(function).parameters[key].default
+        for name, key in OF_SCHEDULE.get(kind, {}).items()
+    }
+    for kind, function in SCHEDULES.items()
+    if function is not None
+}
+
 _MOST_CHARACTERS, _MOST_WORDS = 4096, 1000  # of an option in a configuration
 _KINDS = {bool: "boolean", int: "whole number", float: "number", str: "text", Path: "path"}
 # What --from takes from the other run's network.
@@ -71,6 +81,16 @@ OF_NETWORK = (
 OF_AVERAGE = {"average_decay": "decay", "average_every": "every", "average_power": "power"}
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
 ARCHITECTURE = inspect.signature(ConvNet).parameters["architecture"].default
+# How layers are written; the docstring of ConvNet has it in full.
+_LANGUAGE = (
+    "its layers in forward order with hyphens between them: conv32 (32 filters of 3x3), conv32x5s2"
+    " (of 5x5, with stride 2), conv32x2vpf (v without padding, p with 2x2 max pooling before the"
+    " normalisation, f with frozen filters; some of these letters, in this order), whiten2"
+    " (whitening filters of 2x2, as the first layer), res(conv64-conv64)x3 (three residual blocks),"
+    " resnet20 (the convolutions of a ResNet-20), pool or pool3 (max pooling of 2x2 or 3x3), gavg"
+    " or gmax (mean or maximum of each channel), fc100 (affine layer); at the end fc10 for ten"
+    " classes, or fc10/9 with the scores divided by 9"
+)
 FLIPS = ("random", "alternating", "none")
 # Options that only some of the models have.
 _OPTIONS_OF = {
@@ -177,8 +197,8 @@ def add_network_options(add: Callable[..., None]) -> None:
     add("--model", choices=_MODELS, default=_MODELS[0], help="form of the network")
     add(
         "--architecture",
-        help=f"convnet: its layers, fc10 at the end for ten classes (default: {ARCHITECTURE}, with"
-        " as many at the end as there are classes)",
+        help=f"convnet: {_LANGUAGE} (default: {ARCHITECTURE}, with as many at the end as there are"
+        f" classes)",
     )
     add(
         "--hidden-dims",
@@ -320,7 +340,11 @@ def add_training_options(add: Callable[..., None]) -> None:
     add("--every-sample", action="store_true", help="epochs without replacement: each sample once")
     add("--update-rule", choices=sorted(optim.RULES), default="adam", help="how parameters step")
     add("--learning-rate", type=float, default=1e-3, help="step size")
-    add("--momentum", type=float, help="share of the velocity that the rule keeps at each step")
+    for name, text in (
+        ("momentum", "share of the velocity that the rule keeps at each step"),
+        ("dampening", "share of each gradient that the rule leaves out"),
+    ):
+        add(f"--{name}", type=float, help=text + _defaults(optim.DEFAULTS, name))
     add("--lr-decay", type=float, default=1.0, help="factor on the step size after each epoch")
     add(
         "--find-learning-rate",
@@ -328,20 +352,32 @@ def add_training_options(add: Callable[..., None]) -> None:
         help="do not train, but try rising step sizes, draw the loss over them and suggest one",
     )
     add("--schedule", choices=SCHEDULES, default="constant", help="course of the step size")
-    add(
-        "--warmup",
-        type=float,
-        metavar="PART",
-        help="cosine, one-cycle: part of the training in which the step size rises",
-    )
-    add("--first-factor", type=float, help="one-cycle: factor on the step size at the start")
-    add("--final-factor", type=float, help="cosine, one-cycle: factor on the step size at the end")
+    _add_numbers_of_schedules(add)
     add("--weight-decay", type=float, default=0.0, help="strength of decoupled weight decay")
     _add_averages(add)
     add(
         "--clip-norm", type=float, help="largest norm of all gradients together (default: no limit)"
     )
     _add_callbacks(add)
+
+
+def _add_numbers_of_schedules(add: Callable[..., None]) -> None:
+    """Declare what only some of the schedules take."""
+    for name, metavar, text in (
+        ("warmup", "PART", "cosine, one-cycle: part of the training in which the step size rises"),
+        ("first_factor", "FACTOR", "one-cycle: factor on the step size at the start"),
+        ("final_factor", "FACTOR", "cosine, one-cycle: factor on the step size at the end"),
+    ):
+        text += _defaults(_OF_SCHEDULE_BY_DEFAULT, name)
+        add(flag(name), type=float, metavar=metavar, help=text)
+
+
+def _defaults(table: Mapping[str, Mapping[str, float]], name: str) -> str:
+    """Return the default of a number in each of the kinds that have it, for the help."""
+    found = {kind: numbers[name] for kind, numbers in table.items() if name in numbers}
+    if len(found) == 1:
+        return f" (default: {next(iter(found.values())):g})"
+    return f" (default: {', '.join(f'{number:g} for {kind}' for kind, number in found.items())})"
 
 
 def _add_averages(add: Callable[..., None]) -> None:
@@ -358,9 +394,12 @@ def _add_averages(add: Callable[..., None]) -> None:
         choices=[*sorted(averages.DEFAULTS), "none"],
         help="average of the parameters that is tested and kept in place of them",
     )
-    add("--average-decay", type=float, help="share of the average that is kept at each step")
-    add("--average-every", type=int, metavar="STEPS", help="lookahead: steps between two looks")
-    add("--average-power", type=float, help="lookahead: how the share grows over the training")
+    for name, text, settings in (
+        ("decay", "share of the average that is kept at each step", {"type": float}),
+        ("every", "lookahead: steps between two looks", {"type": int, "metavar": "STEPS"}),
+        ("power", "lookahead: how the share grows over the training", {"type": float}),
+    ):
+        add(f"--average-{name}", help=text + _defaults(averages.DEFAULTS, name), **settings)
     add(
         "--keep",
         choices=("best", "last"),
@@ -521,8 +560,10 @@ def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[
             yield name, _lack(options, "normalization", name, kinds)
     if "test_shift" in changed and not options.num_test:
         yield "test_shift", "--test-shift is of test images; expected --num-test above 0 with it"
-    if "momentum" in changed and "momentum" not in optim.DEFAULTS.get(options.update_rule, ()):
-        yield "momentum", f"--update-rule {options.update_rule} has no --momentum"
+    for name in ("momentum", "dampening"):
+        rules = [rule for rule, names in optim.DEFAULTS.items() if name in names]
+        if name in changed and options.update_rule not in rules:
+            yield name, _lack(options, "update_rule", name, rules)
 
 
 def _lack(options: argparse.Namespace, owner: str, name: str, having: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from test_resume_command import numbers
 from cs231n.__main__ import main
 from cs231n.classifiers import ConvNet
 from cs231n.commands.recipes import files
-from cs231n.commands.train import add_options, build
+from cs231n.commands.train import add_options, build, run_folder
 from cs231n.commands.train.options import refuse_unsuited
 from cs231n.commands.train.recipe import followed
 from cs231n.commands.train.test_curve import TestCurve
@@ -88,6 +88,14 @@ def test_what_stands_on_the_command_line_takes_precedence():
     assert (chosen.every_sample, chosen.momentum, chosen.keep) == (True, 0.6, "last")
     plain = options("--recipe", "quick")
     assert (plain.epochs, plain.augment, plain.fixed_scale) == (1, True, True)
+
+
+def test_the_command_of_a_report_gives_the_options_of_a_run_by_a_recipe():
+    defaults = ("--data", "builtin", "--normalization", "none", "--no-augment")  # in its place
+    chosen = options("--recipe", "quick", *defaults)
+    again = vars(options(*run_folder.words(chosen)))
+    apart = {"recipe", "given", "of_recipe"}
+    assert {name for name in again if again[name] != getattr(chosen, name, None)} <= apart
 
 
 @pytest.mark.long

@@ -263,11 +263,15 @@ def read_configuration(folder: Path) -> argparse.Namespace:
 
 
 def words(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the words of a command line that give these options, but for places of runs."""
+    """Yield the words of a command line that give these options, but for places of runs.
+
+    A recipe is not named, for its options are among these; it would also bring back those that
+    were taken out by giving them their defaults.
+    """
     for name, action in actions().items():
         value = getattr(options, name, action.default)
         taken = options.start is not None and name in OF_NETWORK
-        if name in _NOT_STORED or taken or value == action.default or value is None:
+        if name in {*_NOT_STORED, "recipe"} or taken or value == action.default or value is None:
             continue
         if action.nargs == "+":
             yield flag(name)

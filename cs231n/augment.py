@@ -194,8 +194,8 @@ def random_cutout(
     X : ndarray of shape (N, C, H, W)
         Images, which are left alone.
     size : int
-        Side of the square in pixels, at most the height and the width of the images; its centre may
-        be any pixel, so that parts of it may lie outside.
+        Side of the square in pixels; its centre may be any pixel, so that parts of it may lie
+        outside.
     rng : numpy.random.Generator, optional
         Source of the random draws, instead of NumPy's global generator.
 
@@ -206,8 +206,7 @@ def random_cutout(
     Raises
     ------
     ValueError, TypeError
-        If X does not have four axes, size is no integer >= 0 or more than the height or the width
-        of the images, or rng is no generator.
+        If X does not have four axes, size is no integer >= 0 or rng is no generator.
 
     References
     ----------
@@ -221,11 +220,6 @@ def random_cutout(
     generator = checks.generator(where, rng)
     if X.size == 0:
         return X.copy()
-    if size > min(H, W):
-        raise ValueError(
-            f"{where}: size is {size} for images of {H}x{W}; expected at most height and width,"
-            f" for a larger square would leave little or nothing of an image"
-        )
     inside = [_is_inside(generator.choice(length, N), size, length) for length in (H, W)]
     square = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (N, 1, H, W)
     return np.where(square, X.dtype.type(0), X)

@@ -140,7 +140,8 @@ class Stage(NamedTuple):
 
 def _as_it_is_now(function: _Pass) -> _Pass:
     """Return what stands in the function's place: a reader may have put another there."""
-    current: _Pass = getattr(sys.modules[function.__module__], function.__name__)
+    home = sys.modules.get(getattr(function, "__module__", ""))
+    current: _Pass = getattr(home, getattr(function, "__name__", ""), function)
     return current
 
 

@@ -36,13 +36,12 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "adagrad": {"learning_rate": 1e-2, "epsilon": 1e-8},
     "adam": {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
 }
-# What they may be.  A share of what was there before is below 1, or no gradient would wear off; a
-# learning rate may be negative, which climbs.
-_SHARE = {"low": 0, "high": 1, "high_open": True}
+# What they may be.  A learning rate may be negative, which climbs; Adam divides by 1 - beta.
+_SHARE = {"low": 0, "high": 1}
 _RANGES: dict[str, dict[str, Any]] = {
     "learning_rate": {"low_open": True, "high_open": True},
-    **dict.fromkeys(("momentum", "decay_rate", "beta1", "beta2"), _SHARE),
-    "dampening": {"low": 0, "high": 1},
+    **dict.fromkeys(("momentum", "decay_rate", "dampening"), _SHARE),
+    **{name: {**_SHARE, "high_open": True} for name in ("beta1", "beta2")},
     "epsilon": {"low": 0, "high_open": True},
 }
 STATE: dict[str, tuple[str, ...]] = {
@@ -92,7 +91,7 @@ def sgd_momentum(
         Parameter, and the gradient of the loss with respect to it.
     config : dict, optional
         'learning_rate' : step size, default 1e-2;
-        'momentum' : share of the velocity that is kept, in [0, 1), default 0.9;
+        'momentum' : share of the velocity that is kept, in [0, 1], default 0.9;
         'dampening' : share of each gradient that is left out, in [0, 1], default 0; with that of
         the momentum the velocity is a mean of the gradients, not a sum;
         'velocity' : ndarray of w's shape, zeros at first.
@@ -218,7 +217,7 @@ def rmsprop(
         Parameter, and the gradient of the loss with respect to it.
     config : dict, optional
         'learning_rate' : step size, default 1e-2;
-        'decay_rate' : share of the running mean that is kept, in [0, 1), default 0.99;
+        'decay_rate' : share of the running mean that is kept, in [0, 1], default 0.99;
         'epsilon' : added to the root, at least 0, default 1e-8;
         'cache' : ndarray of w's shape, running mean of dw ** 2, zeros at first.
 
@@ -306,7 +305,7 @@ def muon(w: np.ndarray, dw: np.ndarray, config: Config | None = None) -> tuple[n
         `nesterov_momentum`.
     config : dict, optional
         'learning_rate' : step size, default 2e-2;
-        'momentum' : share of the velocity that is kept, in [0, 1), default 0.95;
+        'momentum' : share of the velocity that is kept, in [0, 1], default 0.95;
         'velocity' : ndarray of w's shape, zeros at first.
 
     Returns

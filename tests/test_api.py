@@ -263,6 +263,21 @@ def test_the_table_has_all_layers():
     assert fused == load("layer_utils").PARTS
 
 
+NAIVE = {"conv": "conv_{}_naive", "max_pool": "max_pool_{}_naive"}
+
+
+@pytest.mark.parametrize("name", [name for name, row in LAYERS.items() if row.reference])
+def test_the_reference_of_a_row_is_the_layer_of_its_name(name):
+    forward, backward = LAYERS[name].reference
+    title = name.removesuffix("_alt")
+    if backward is None:
+        assert forward.__name__ == title
+        return
+    assert forward.__name__ == NAIVE.get(title, f"{title}_{{}}").format("forward")
+    ending = "_alt" if name.endswith("_alt") else ""
+    assert backward.__name__ == NAIVE.get(title, f"{title}_{{}}").format("backward") + ending
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_all_implementations_of_a_layer_take_the_same_arguments(name):
     row = LAYERS[name]

@@ -50,7 +50,7 @@ class Token(NamedTuple):
 
 
 def parse(architecture: str) -> list[Token]:
-    """Return the tokens of a description: the last is an affine layer, only the first whitens."""
+    """Return the tokens of a description, the last of which is an affine layer."""
     if not isinstance(architecture, str):
         raise TypeError(
             f"ConvNet: architecture is {architecture!r}; expected a string such as"
@@ -66,12 +66,6 @@ def parse(architecture: str) -> list[Token]:
             tokens += _tokens(word, place)
     if tokens[-1].kind != "fc":
         raise ValueError(f"{tokens[-1].place} is the last; expected 'fc<classes>', the scores")
-    late = [token.place for token in tokens[1:] if token.kind == "whiten"]
-    if late:
-        raise ValueError(
-            f"{late[0]} is not the first; expected whitening at the beginning, for its filters are"
-            f" made from patches of images"
-        )
     return tokens
 
 

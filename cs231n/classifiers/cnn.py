@@ -139,7 +139,7 @@ class ConvNet(Network):
     conv32p       p for "pool": 2x2 max pooling between the convolution and its normalisation
     conv32f       f for "frozen": the filters stay as they are, the biases learn
     whiten2       whitening filters of 2x2, twice as many as a patch has numbers (24 of RGB images),
-                  valid and frozen, no normalisation, activation; the first layer; see `whiten`
+                  valid and frozen, no normalisation, activation; see `whiten`
     res(...)      residual block, such as res(conv64s2-conv64): what comes in is added before the
                   last activation; res(conv64-conv64)x3 is three of them
     resnet20      the convolutions of a ResNet-20: resnet20-fc10 is the network for CIFAR-10
@@ -427,7 +427,8 @@ class ConvNet(Network):
         Raises
         ------
         ValueError, TypeError
-            If the network has no such layer, or the images have another shape.
+            If the network has no such layer, it stands behind one that changes the channels, or the
+            images have another shape.
         """
         if not self._whitened:
             raise ValueError(
@@ -437,7 +438,13 @@ class ConvNet(Network):
         (images,) = checks.float_arrays("ConvNet.whiten", images=images)
         checks.shapes("ConvNet.whiten", images=(images, "N C H W"))
         checks.exact_shape("ConvNet.whiten", "images", images, (len(images), *self.input_shape))
-        size = self.params[self._whitened].shape[-1]
+        _, channels, size, _ = self.params[self._whitened].shape
+        if channels != images.shape[1]:
+            raise ValueError(
+                f"ConvNet.whiten: {self._whitened} takes maps of {channels} channels, but images"
+                f" have {images.shape[1]}; expected 'whiten{size}' at the beginning of"
+                f" {self.architecture!r}"
+            )
         filters = whitening_filters(images, size, eps)
         self.params[self._whitened] = filters.astype(self.dtype)
 

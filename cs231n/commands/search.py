@@ -15,7 +15,14 @@ from typing import Any, NoReturn
 from cs231n.commands import train
 from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, run_folder
-from cs231n.commands.train.options import actions, adder, flag, refuse_unsuited
+from cs231n.commands.train.options import (
+    OF_NORMALIZATION,
+    actions,
+    adder,
+    drop_unsuited,
+    flag,
+    refuse_unsuited,
+)
 from cs231n.data.dataset import Dataset
 from cs231n.fast_layers import get_num_threads
 from cs231n.files import storage
@@ -195,6 +202,7 @@ def _split(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]
 def _trial(fixed: dict[str, Any], job: Job) -> Any:
     """Train a run of the search, or go on with it, in its folder; return its Solver."""
     options = _options(fixed, job)
+    drop_unsuited(options, OF_NORMALIZATION)  # which one of those tried may not have
     refuse_unsuited(options)
     if not os.path.lexists(job.folder / "config.json"):
         run_folder.write_configuration(job.folder, options)

@@ -63,7 +63,6 @@ class Averaging(NamedTuple):
     def checked(cls, kind: Any, config: Mapping[str, Any]) -> Averaging | None:
         """Return the way to average that the Solver's arguments describe, None for none."""
         if kind is None:
-            _refuse_needless(config)
             return None
         kind = checks.choice(_WHERE, "average", kind, DEFAULTS)
         unknown = [str(name) for name in config if name not in DEFAULTS[kind]]
@@ -128,15 +127,6 @@ class Averaging(NamedTuple):
             return {}
         _put_statistics(model, state)
         return {name: w.copy() for name, w in state.average.items()}
-
-
-def _refuse_needless(config: Mapping[str, Any]) -> None:
-    """Raise a ValueError for numbers of an average where there is none."""
-    if config:
-        raise ValueError(
-            f"{_WHERE}: average_config has {', '.join(map(str, config))}, but average is None;"
-            f" expected {' or '.join(map(repr, DEFAULTS))} with it"
-        )
 
 
 def _moved(average: np.ndarray, x: np.ndarray, share: float) -> np.ndarray:

@@ -49,7 +49,7 @@ def checked(groups: Any, names: Iterable[str]) -> dict[str, dict[str, float]]:
     Raises
     ------
     ValueError, TypeError
-        If a pattern fits no parameter or has no number, or one is unknown or out of its range.
+        If a pattern fits no parameter, or a number is unknown or out of its range.
     """
     names = list(names)
     found = {}
@@ -60,11 +60,6 @@ def checked(groups: Any, names: Iterable[str]) -> dict[str, dict[str, float]]:
                 f" {', '.join(names)}"
             )
         settings = checks.mapping(_WHERE, f"groups[{pattern!r}]", settings)
-        if not settings:
-            raise ValueError(
-                f"{_WHERE}: groups[{pattern!r}] is empty; expected some of"
-                f" {', '.join(Group._fields)}"
-            )
         found[str(pattern)] = {
             str(name): _number(str(pattern), name, value) for name, value in settings.items()
         }

@@ -222,6 +222,10 @@ def test_whitening_a_network(rng):
         model.whiten(images[:, :1])
     with pytest.raises(ValueError, match=r"ConvNet.whiten: 'conv4-fc3' has no whitening layer"):
         ConvNet("conv4-fc3", (2, 6, 6)).whiten(images)
+    for description in ("conv4x2v-whiten2-fc3", "whiten2-whiten2-gmax-fc3"):
+        with pytest.raises(ValueError, match=r"whiten: W2 takes maps of .* at the beginning of"):
+            ConvNet(description, (2, 6, 6)).whiten(images)
+    ConvNet("pool-whiten2-gmax-fc3", (2, 6, 6)).whiten(images)
 
 
 def test_frozen_filters_cost_no_gradient(monkeypatch):
@@ -264,8 +268,6 @@ WRONG = {
     "conv4fv-fc3": r"is no layer; .* \(v, p and f may follow, in this order\)",
     "conv4pv-fc3": r"is no layer; .* in this order",
     "whiten9-fc3": r"whiten9",
-    "conv4x2vp-whiten2-fc3": r"'whiten2' at position 2 .* is not the first; expected .* of images",
-    "whiten2-whiten2-gmax-fc3": r"'whiten2' at position 2 .* is not the first",
     "resnet20": r"'gavg' is the last; expected 'fc<classes>'",
     "gavg-resnet20-fc3": r"'resnet20' at position 2 .*'conv16' needs an image",
 }

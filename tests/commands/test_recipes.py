@@ -191,6 +191,10 @@ WRONG = {
     "pattern": (["--groups", "b1:rate=2", "b1:until=0.5"], "--groups has b1 twice; expected"),
     "none and more": (["--groups", "none", "b1:rate=2"], "--groups none stands alone; found"),
     "no parameter": (["--groups", "W8:rate=2"], "--groups W8:rate=2 fits no parameter that learns"),
+    "no parameter to search a rate for": (
+        ["--find-learning-rate", "--groups", "W8:rate=2"],
+        "--groups W8:rate=2 fits no parameter that learns",
+    ),
     "frozen": ([*DEEP, "--groups", "W1:rate=2"], "--groups W1:rate=2 fits no parameter that learn"),
     "scale": ([*DEEP, "--fixed-scale"], "--normalization none has no --fixed-scale; expected --no"),
     "statistics": ([*DEEP, "--bn-momentum", "0.5"], "none has no --bn-momentum; expected --normal"),
@@ -236,7 +240,9 @@ def test_one_option_takes_a_trick_out_of_a_recipe(words, left, data, tmp_path, m
     chosen = options("--recipe", "quick", "--batch-size", "40", *words)
     refuse_unsuited(chosen)
     assert {name: getattr(chosen, name) for name in left} == left
-    solver = build.solver(chosen, build.network(chosen, data), data, tmp_path / "run.npz")
+    model = build.network(chosen, data)
+    build.fit_groups(chosen, model)
+    solver = build.solver(chosen, model, data, tmp_path / "run.npz")
     assert (solver.augment is None) == ("--no-augment" in words)
     averages = {"none": None, "ema": "ema"}
     assert solver.average == (averages[words[1]] if words[0] == "--average" else "lookahead")
@@ -256,17 +262,17 @@ LEFT_OUT = {
 
 
 @pytest.mark.parametrize(("words", "expected"), LEFT_OUT.values(), ids=LEFT_OUT)
-def test_groups_of_a_recipe_that_fit_nothing_are_left_out(words, expected, data, tmp_path, capsys):
+def test_groups_of_a_recipe_that_fit_nothing_are_left_out(words, expected, data, capsys):
     chosen = options("--batch-size", "40", "--recipe", *words)
     model = build.network(chosen, data)
-    build.solver(chosen, model, data, tmp_path / "run.npz")
+    build.fit_groups(chosen, model)
     (line,) = capsys.readouterr().out.splitlines()
     left, told = expected
     assert line.startswith(f"--recipe {words[0]}: left out of its groups {told}")
     assert chosen.groups == left
     typed = options("--batch-size", "40", "--recipe", *words, "--groups", "W8:rate=2")
     with pytest.raises(ValueError, match=r"--groups W8:rate=2 fits no parameter that learns; ex"):
-        build.solver(typed, model, data, tmp_path / "run.npz")
+        build.fit_groups(typed, model)
 
 
 def test_what_is_given_beside_a_recipe_is_not_dropped_in_silence():

@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import signal
+from unittest import mock
 
 import numpy as np
 import pytest
 from test_commands import FILES, PREVIOUS, finished, read_json, started
 
 from cs231n.__main__ import main
+from cs231n.commands.train import build
 from cs231n.commands.train.run_folder import read_configuration
 from cs231n.solver import Solver
 from cs231n.training import checkpoint
@@ -167,6 +169,20 @@ def test_what_did_nothing_in_a_run_of_an_older_version_is_no_obstacle(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"options": stored}), encoding="utf-8")
     found = read_configuration(tmp_path)
     assert (found.test_shift, found.num_test, found.flip, found.epochs) == (0, 0, "random", 3)
+
+
+def test_what_older_versions_took_is_still_resumed(tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["--num-training", "60", "--num-test", "20", "--model", "convnet", "--augment"]
+    words += ["--architecture", "conv2-gmax-fc10", "--cutout", "40", "--groups", "b1:rate=1"]
+    with mock.patch.object(build, "refuse_beyond_images"):
+        assert main(["train", *words, "--epochs", "1", "--output", str(folder)]) == 0
+    edited(folder, groups=["b2", "b1:until=0.5", "b1:rate=1"])
+    assert main(["train", "--resume", str(folder), "--epochs", "2"]) == 0
+    assert "going on after iteration" in capsys.readouterr().out
+    edited(folder, architecture="", groups=["b1"])
+    found = read_configuration(folder)
+    assert (found.architecture, found.groups) == (None, ["none"])
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):

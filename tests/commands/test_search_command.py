@@ -125,6 +125,14 @@ def test_what_cannot_be_searched_is_told(tmp_path, words, message, in_process, c
     assert message in capsys.readouterr().err
 
 
+def test_a_normalisation_that_is_tried_need_not_have_all_options(tmp_path, in_process):
+    words = ["--num-training", "20", "--num-test", "0", "--epochs", "1", "--bn-momentum", "0.6"]
+    model = ["--model", "convnet", "--architecture", "conv8-gmax-fc10", "--batch-size", "20"]
+    tried = ["--normalization", "none,batchnorm,groupnorm", "--sampler", "grid", "--trials", "3"]
+    assert main(["search", *words, *model, *tried, "--output", f"{tmp_path}/s", *in_process]) == 0
+    assert [row["state"] for row in rows(tmp_path / "s")] == ["done"] * 3
+
+
 def test_a_missing_extra_is_told_with_what_installs_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["search", "--reg", "0:1"]) == 2

@@ -1,5 +1,7 @@
 """Networks on the reference layers: the same results, and a change to `layers` shows."""
 
+import functools
+
 import numpy as np
 import pytest
 from conftest import assert_close
@@ -91,6 +93,11 @@ def test_a_change_to_layers_changes_a_network_and_its_gradients(reference, rng, 
     assert slope == pytest.approx(grads["W1"][2, 3], rel=1e-6, abs=1e-9)
     backend.select("auto")
     assert model.loss(X, y)[0] == pytest.approx(before) != pytest.approx(after)
+
+
+def test_what_stood_there_without_a_name_is_called_itself():
+    for function in (lambda x: x, functools.partial(max, 0)):
+        assert layer_utils._as_it_is_now(function) is function
 
 
 def test_sandwiches_are_those_of_the_reference(reference, rng, monkeypatch):

@@ -407,13 +407,13 @@ def test_muon_takes_zeros_and_numbers_of_any_size(dtype):
     assert huge.dtype == dtype
 
 
-SHARES = ("momentum", "decay_rate", "beta1", "beta2")
+SHARES, BETAS = ("momentum", "decay_rate", "dampening"), ("beta1", "beta2")
 
 
 @rules
 @pytest.mark.parametrize("value", [-1.0, 2.0, np.inf, -np.inf, np.nan])
 def test_hyperparameters_beyond_their_ranges_are_refused(rule, value, backend_name):
-    ranges = {**dict.fromkeys(SHARES, r"\[0, 1\)"), "dampening": r"\[0, 1\]"}
+    ranges = {**dict.fromkeys(SHARES, r"\[0, 1\]"), **dict.fromkeys(BETAS, r"\[0, 1\)")}
     ranges |= {"epsilon": r"\[0, inf\)", "learning_rate": r"\(-inf, inf\)"}
     for name in DEFAULTS[rule]:
         if np.isfinite(value) and (name == "learning_rate" or (name == "epsilon" and value > 0)):
@@ -431,5 +431,7 @@ def test_the_ends_of_the_ranges(rule, backend_name):
     for step in (RULES[rule], twin(rule)):
         np.testing.assert_array_equal(step(w.copy(), w, dict(zeros))[0], w)
         for name in {*SHARES} & DEFAULTS[rule].keys():
+            assert np.isfinite(step(w.copy(), w, {name: 1})[0]).all()
+        for name in {*BETAS} & DEFAULTS[rule].keys():
             with pytest.raises(ValueError, match=rf"{rule}: {name} is 1.0; expected .*\[0, 1\)"):
                 step(w.copy(), w, {name: 1})

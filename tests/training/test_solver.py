@@ -122,12 +122,10 @@ def test_unknown_arguments_are_named_with_a_suggestion():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"groups": {"w": {}}}, r"groups\['w'\] is empty; expected some of rate, weight_decay"),
-        ({"average_config": {"decay": 0.5}}, "average_config has decay, but average is None; ex"),
         ({"update_rule": "adm"}, "unknown update rule 'adm'; known rules: adam, .*sgd"),
         ({"optim_config": {"learning_rate": "x"}}, "learning_rate is 'x'"),
         ({"update_rule": "adam", "optim_config": {"beta1": math.nan}}, "beta1 is nan"),
-        ({"update_rule": "muon", "optim_config": {"momentum": 2}}, r"momentum is 2.0; .*1\)"),
+        ({"update_rule": "muon", "optim_config": {"momentum": 2}}, r"momentum is 2.0; .*1\]"),
         ({"optim_config": {"lr": 1e-3}}, "optim_config has 'lr', which no .*; sgd takes learning_"),
         ({"optim_config": {"momentun": 0.9}}, r"'momentun' \(did you mean 'momentum'\?\)"),
         ({"optim_config": {"learning_rate": -1}}, "learning_rate is -1"),

@@ -37,6 +37,7 @@ from cs231n.training import checkpoint
 __all__ = [
     "data_name",
     "ending_in",
+    "fit_groups",
     "load_data",
     "network",
     "refuse_beyond_images",
@@ -155,7 +156,6 @@ def solver(
 ) -> Solver:
     """Return the Solver that the options describe, or the one that goes on from a checkpoint."""
     _fit_batch_size(options, len(data["X_train"]))
-    _fit_groups(options, model)
     fixed, changeable = _fixed_settings(options), _changeable_settings(options)
     first = ranks is None or ranks.is_first
     changeable["callbacks"] = _callbacks(options, path.parent, data) if first else []
@@ -188,10 +188,8 @@ def _fit_batch_size(options: argparse.Namespace, N: int) -> None:
     options.batch_size = N
 
 
-def _fit_groups(options: argparse.Namespace, model: Network) -> None:
-    """Leave out, of a new run, the groups of a recipe that no parameter would follow."""
-    if options.resume is not None:
-        return
+def fit_groups(options: argparse.Namespace, model: Network) -> None:
+    """Leave out the groups of a recipe that no parameter would follow; refuse such of one's own."""
     learning = [name for name in model.params if name not in model.frozen]
     idle = [word for word in options.groups or () if not _fits(word, learning)]
     if not idle:

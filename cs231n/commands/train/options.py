@@ -26,6 +26,7 @@ __all__ = [
     "FREE",
     "OF_AVERAGE",
     "OF_NETWORK",
+    "OF_NORMALIZATION",
     "OF_SCHEDULE",
     "SCHEDULES",
     "Flag",
@@ -59,8 +60,7 @@ OF_SCHEDULE: dict[str, dict[str, str]] = {
     "cosine": {"warmup": "warmup", "final_factor": "final"},
     "one-cycle": {"warmup": "peak", "first_factor": "start", "final_factor": "final"},
 }
-
-# The defaults of these.
+# The defaults that their functions have.
 _OF_SCHEDULE_BY_DEFAULT: dict[str, dict[str, float]] = {
     kind: {
         name: inspect.signature(function).parameters[key].default
@@ -106,10 +106,11 @@ _OPTIONS_OF = {
 # Numbers that are called otherwise where they are taken: the least and the most.
 _RANGES = {
     **dict.fromkeys(("warmup", "first_factor", "final_factor", "average_decay"), (0, 1)),
+    **dict.fromkeys(("momentum", "dampening", "bn_momentum"), (0, 1)),
     "average_power": (0, math.inf),
 }
 # Options that only some of the normalisations have.
-_OF_NORMALIZATION = {
+OF_NORMALIZATION = {
     "fixed_scale": ("batchnorm", "groupnorm"),
     "bn_momentum": ("batchnorm",),
 }
@@ -555,7 +556,7 @@ def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[
         if name in changed and key not in averages.DEFAULTS.get(options.average, ()):
             fitting = [one for one, names in averages.DEFAULTS.items() if key in names]
             yield name, f"{flag(name)} is for --average {' or '.join(fitting)}"
-    for name, kinds in _OF_NORMALIZATION.items():
+    for name, kinds in OF_NORMALIZATION.items():
         if name in changed and options.normalization not in kinds:
             yield name, _lack(options, "normalization", name, kinds)
     if "test_shift" in changed and not options.num_test:

@@ -259,7 +259,17 @@ def read_configuration(folder: Path) -> argparse.Namespace:
         where = f"{folder / CONFIGURATION}: {name}"
         setattr(found, name, stored_value(where, known[name], stored[name]))
     drop_unsuited(found, stored)
+    _take_as_before(found)
     return found
+
+
+def _take_as_before(options: argparse.Namespace) -> None:
+    """Take what older versions took: no architecture for the usual one, groups twice or empty."""
+    options.architecture = options.architecture or None
+    if options.groups:
+        latest = {word.partition(":")[0]: word for word in options.groups}
+        kept = [word for word in latest.values() if ":" in word]
+        options.groups = kept or ["none"]
 
 
 def words(options: argparse.Namespace) -> Iterator[str]:

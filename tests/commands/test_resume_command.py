@@ -177,12 +177,12 @@ def test_what_older_versions_took_is_still_resumed(tmp_path, capsys):
     words += ["--architecture", "conv2-gmax-fc10", "--cutout", "40", "--groups", "b1:rate=1"]
     with mock.patch.object(build, "refuse_beyond_images"):
         assert main(["train", *words, "--epochs", "1", "--output", str(folder)]) == 0
-    edited(folder, groups=["b2", "b1:until=0.5", "b1:rate=1"])
+    edited(folder, groups=["b1:until=0.5", "b1:rate=1"])
     assert main(["train", "--resume", str(folder), "--epochs", "2"]) == 0
     assert "going on after iteration" in capsys.readouterr().out
     edited(folder, architecture="", groups=["b1"])
     found = read_configuration(folder)
-    assert (found.architecture, found.groups) == (None, ["none"])
+    assert (found.architecture, build.groups(found.groups)) == (None, {"b1": {}})
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):

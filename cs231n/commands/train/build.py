@@ -190,6 +190,9 @@ def _fit_batch_size(options: argparse.Namespace, N: int) -> None:
 
 def fit_groups(options: argparse.Namespace, model: Network) -> None:
     """Leave out the groups of a recipe that no parameter would follow; refuse such of one's own."""
+    for word in options.groups or ():
+        if word != "none" and ":" not in word:
+            raise _no_group(word)
     learning = [name for name in model.params if name not in model.frozen]
     idle = [word for word in options.groups or () if not _fits(word, learning)]
     if not idle:
@@ -254,18 +257,23 @@ def groups(words: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def _numbers(word: str, settings: Sequence[str]) -> dict[str, float]:
-    """Return the numbers of a group, at least one, by their names."""
+    """Return the numbers of a group by their names; none did nothing in older versions."""
     pairs = [one.partition("=") for one in settings]
     try:
         found = {name: float(value) for name, _, value in pairs}
     except ValueError:
         found = {}
-    if not found or len(found) < len(pairs):
-        raise ValueError(
-            f"--groups {word} is no group; expected settings, each once, such as in"
-            f" beta*:rate=64:weight_decay=1e-4"
-        )
+    if len(found) < len(pairs):
+        raise _no_group(word)
     return found
+
+
+def _no_group(word: str) -> ValueError:
+    """Return the error of a word that describes no group."""
+    return ValueError(
+        f"--groups {word} is no group; expected settings, each once, such as in"
+        f" beta*:rate=64:weight_decay=1e-4"
+    )
 
 
 def _augmentation(options: argparse.Namespace) -> FlipAndShift | None:

@@ -264,12 +264,10 @@ def read_configuration(folder: Path) -> argparse.Namespace:
 
 
 def _take_as_before(options: argparse.Namespace) -> None:
-    """Take what older versions took: no architecture for the usual one, groups twice or empty."""
+    """Take what older versions took: no architecture for the usual one, the last of two groups."""
     options.architecture = options.architecture or None
     if options.groups:
-        latest = {word.partition(":")[0]: word for word in options.groups}
-        kept = [word for word in latest.values() if ":" in word]
-        options.groups = kept or ["none"]
+        options.groups = [*{word.partition(":")[0]: word for word in options.groups}.values()]
 
 
 def words(options: argparse.Namespace) -> Iterator[str]:

@@ -36,7 +36,7 @@ def run(bench: Bench) -> None:
         for sizes in CONVOLUTIONS:
             compare_convolution(bench, dtype, *sizes)
         _compare_passes(bench, dtype, _pool(dtype))
-        _compare_passes(bench, dtype, batch_norm(dtype))
+        _compare_passes(bench, dtype, batchnorm(dtype))
         compare_adam(bench, dtype)
 
 
@@ -62,7 +62,7 @@ def _pool(dtype: str) -> Problem:
     return Problem("max_pool", (x,), (pool_param,), dout)
 
 
-def batch_norm(dtype: str) -> Problem:
+def batchnorm(dtype: str) -> Problem:
     """Return a spatial batch normalisation."""
     x, gamma, beta, dout = _draw(dtype, (64, 32, 32, 32), (32,), (32,), (64, 32, 32, 32))
     return Problem("spatial_batchnorm", (x, gamma, beta), ({"mode": "train"},), dout)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from common import PROCESS, TOLERANCE, threads_of
-from kernels import batch_norm, convolution
+from kernels import batchnorm, convolution
 from recipe_steps import peak, resident, solver_of
 from recorded import product_rate
 from step import TorchTraining, competitors
@@ -131,11 +131,11 @@ def _rows() -> dict[str, tuple[Callable[[], Contest], float]]:
         rows[f"{name} forward"] = partial(layer, problem, 0), TOLERANCE[dtype]
         rows[f"{name} backward"] = partial(layer, problem, 1), TOLERANCE[dtype]
     rows["spatial batch norm float32 backward"] = (
-        partial(layer, partial(batch_norm, "float32"), 1),
+        partial(layer, partial(batchnorm, "float32"), 1),
         single,
     )
     rows["spatial batch norm float64 forward"] = (
-        partial(layer, partial(batch_norm, "float64"), 0),
+        partial(layer, partial(batchnorm, "float64"), 0),
         double,
     )
     for title, network in (("deep", deep), ("speed-run", speedrun)):

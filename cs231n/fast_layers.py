@@ -488,7 +488,7 @@ def batchnorm_forward_fast(
 
     x (N, D), gamma, beta (D,) -> out (N, D), cache
     """
-    out, cache = _batch_norm(x, gamma, beta, bn_param)
+    out, cache = _batchnorm(x, gamma, beta, bn_param)
     return out, FastBatchNormCache(*cache)
 
 
@@ -501,7 +501,7 @@ def spatial_batchnorm_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `cs231n.layers.spatial_batchnorm_forward`
     """
-    out, cache = _batch_norm(x, gamma, beta, bn_param)
+    out, cache = _batchnorm(x, gamma, beta, bn_param)
     return out, FastSpatialBatchNormCache(*cache)
 
 
@@ -514,7 +514,7 @@ def spatial_batchnorm_relu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast`
     """
-    out, cache = _batch_norm(x, gamma, beta, bn_param, "relu")
+    out, cache = _batchnorm(x, gamma, beta, bn_param, "relu")
     return out, FastSpatialBatchNormReluCache(*cache)
 
 
@@ -527,7 +527,7 @@ def spatial_batchnorm_gelu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast` and `gelu_forward_fast`
     """
-    out, cache = _batch_norm(x, gamma, beta, bn_param, gelu_kernel(form))
+    out, cache = _batchnorm(x, gamma, beta, bn_param, gelu_kernel(form))
     return out, FastSpatialBatchNormGeluCache._make((*cache, form))
 
 
@@ -541,7 +541,7 @@ def spatial_batchnorm_leaky_relu_forward_fast(
     `spatial_batchnorm_forward_fast` and `leaky_relu_forward_fast`
     """
     slope = checks.number("", "slope", slope)
-    out, cache = _batch_norm(x, gamma, beta, bn_param, "leaky_relu", slope)
+    out, cache = _batchnorm(x, gamma, beta, bn_param, "leaky_relu", slope)
     return out, FastSpatialBatchNormLeakyReluCache._make((*cache, slope))
 
 
@@ -554,11 +554,11 @@ def spatial_batchnorm_silu_forward_fast(
     x (N, C, H, W), gamma, beta (C,) -> out (N, C, H, W), cache; see
     `spatial_batchnorm_forward_fast` and `silu_forward_fast`
     """
-    out, cache = _batch_norm(x, gamma, beta, bn_param, "silu")
+    out, cache = _batchnorm(x, gamma, beta, bn_param, "silu")
     return out, FastSpatialBatchNormSiluCache(*cache)
 
 
-def _batch_norm(
+def _batchnorm(
     x: Array,
     gamma: Array,
     beta: Array,
@@ -578,7 +578,7 @@ def _batch_norm(
     if train:
         mean, var = np.empty(len(gamma), dtype), np.empty(len(gamma), dtype)
         running_mean, running_var = new_mean, new_var
-    kernels_for(x).batch_norm_forward(
+    kernels_for(x).batchnorm_forward(
         images, scale, shift, out, mean, var, eps, activation, slope, train,
         new_mean, new_var, momentum,
     )  # fmt: skip
@@ -594,7 +594,7 @@ def batchnorm_backward_fast(dout: Array, cache: FastBatchNormCache) -> Gradients
 
     dout (N, D) -> dx (N, D), dgamma, dbeta (D,)
     """
-    return _batch_norm_backward(dout, cache)
+    return _batchnorm_backward(dout, cache)
 
 
 @backward(FastSpatialBatchNormCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
@@ -604,7 +604,7 @@ def spatial_batchnorm_backward_fast(dout: Array, cache: FastSpatialBatchNormCach
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `cs231n.layers.spatial_batchnorm_backward`
     """
-    return _batch_norm_backward(dout, cache)
+    return _batchnorm_backward(dout, cache)
 
 
 @backward(FastSpatialBatchNormReluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
@@ -616,7 +616,7 @@ def spatial_batchnorm_relu_backward_fast(
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `spatial_batchnorm_backward_fast`
     """
-    return _batch_norm_backward(dout, cache, "relu")
+    return _batchnorm_backward(dout, cache, "relu")
 
 
 @backward(FastSpatialBatchNormGeluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
@@ -628,7 +628,7 @@ def spatial_batchnorm_gelu_backward_fast(
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `spatial_batchnorm_backward_fast`
     """
-    return _batch_norm_backward(dout, cache, gelu_kernel(cache.form))
+    return _batchnorm_backward(dout, cache, gelu_kernel(cache.form))
 
 
 @backward(FastSpatialBatchNormLeakyReluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
@@ -640,7 +640,7 @@ def spatial_batchnorm_leaky_relu_backward_fast(
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `spatial_batchnorm_backward_fast`
     """
-    return _batch_norm_backward(dout, cache, "leaky_relu", checks.number("", "slope", cache.slope))
+    return _batchnorm_backward(dout, cache, "leaky_relu", checks.number("", "slope", cache.slope))
 
 
 @backward(FastSpatialBatchNormSiluCache, x="N C H W", gamma="C", beta="C", mean="C", var="C")
@@ -652,16 +652,16 @@ def spatial_batchnorm_silu_backward_fast(
     dout (N, C, H, W) -> dx (N, C, H, W), dgamma, dbeta (C,); see
     `spatial_batchnorm_backward_fast`
     """
-    return _batch_norm_backward(dout, cache, "silu")
+    return _batchnorm_backward(dout, cache, "silu")
 
 
-def _batch_norm_backward(
+def _batchnorm_backward(
     dout: Array, cache: Any, activation: str = "", slope: float = 0.0
 ) -> Gradients:
     """Return dx, dgamma and dbeta of a batch normalisation."""
     train = checks.choice("", "mode", cache.mode, ("train", "test")) == "train"
     options = activation, slope, train
-    return _norm_backward("batch_norm_backward", dout, cache[:5], cache.eps, *options)
+    return _norm_backward("batchnorm_backward", dout, cache[:5], cache.eps, *options)
 
 
 def _norm_backward(
@@ -687,7 +687,7 @@ def layernorm_forward_fast(
     x (N, D), gamma, beta (D,) -> out (N, D), cache
     """
     eps = checks.eps("ln_param", ln_param)
-    out, mean, var = _group_norm(x, gamma, beta, 1, eps)
+    out, mean, var = _groupnorm(x, gamma, beta, 1, eps)
     return out, FastLayerNormCache(x, gamma, beta, mean[:, 0], var[:, 0], eps)
 
 
@@ -699,7 +699,7 @@ def layernorm_backward_fast(dout: Array, cache: FastLayerNormCache) -> Gradients
     """
     x, gamma, _, mean, var, eps = cache
     arrays = x, gamma, mean[:, None], var[:, None]
-    return _norm_backward("group_norm_backward", dout, arrays, eps)
+    return _norm_backward("groupnorm_backward", dout, arrays, eps)
 
 
 @forward(x="N C+ H+ W+", gamma="1 C 1 1", beta="1 C 1 1")
@@ -712,7 +712,7 @@ def spatial_groupnorm_forward_fast(
     `cs231n.layers.spatial_groupnorm_forward`
     """
     G, eps = checks.groups(x, G), checks.eps("gn_param", gn_param)
-    out, mean, var = _group_norm(x, gamma, beta, G, eps)
+    out, mean, var = _groupnorm(x, gamma, beta, G, eps)
     return out, FastGroupNormCache(x, gamma, beta, mean, var, eps)
 
 
@@ -728,11 +728,11 @@ def spatial_groupnorm_backward_fast(dout: Array, cache: FastGroupNormCache) -> G
     """
     x, gamma, beta, mean, var, eps = cache
     arrays = x, gamma.reshape(-1), mean, var
-    dx, dgamma, dbeta = _norm_backward("group_norm_backward", dout, arrays, eps)
+    dx, dgamma, dbeta = _norm_backward("groupnorm_backward", dout, arrays, eps)
     return dx, dgamma.reshape(gamma.shape), dbeta.reshape(beta.shape)
 
 
-def _group_norm(
+def _groupnorm(
     x: Array, gamma: Array, beta: Array, G: int, eps: float
 ) -> tuple[Array, Array, Array]:
     """Normalise each of G groups of channels of each image of x (N, C, ...)."""
@@ -740,7 +740,7 @@ def _group_norm(
     images, scale, shift = _contiguous(dtype, x, gamma.reshape(-1), beta.reshape(-1))
     out = workspace.empty(x.shape, dtype)
     mean, var = np.empty((len(x), G), dtype), np.empty((len(x), G), dtype)
-    kernels_for(x).group_norm_forward(images, scale, shift, out, mean, var, eps)
+    kernels_for(x).groupnorm_forward(images, scale, shift, out, mean, var, eps)
     return out, mean, var
 
 

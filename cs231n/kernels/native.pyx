@@ -59,10 +59,10 @@ cdef extern from "csrc/dispatch.h" nogil:
 
     ctypedef struct kernel_table:
         bytes_of_workspace conv_forward_bytes, conv_dx_bytes, conv_dw_bytes
-        bytes_of_workspace group_norm_bytes, matmul_bytes
+        bytes_of_workspace groupnorm_bytes, matmul_bytes
         kernel conv_forward, conv_dx, conv_dw
         kernel max_pool2_forward, max_pool2_backward, max_pool_forward, max_pool_backward
-        kernel batch_norm_forward, batch_norm_backward, group_norm_forward, group_norm_backward
+        kernel batchnorm_forward, batchnorm_backward, groupnorm_forward, groupnorm_backward
         kernel relu_forward, relu_backward, activation_forward, activation_backward
         loss_kernel softmax_loss
         kernel matmul, sum_channels
@@ -505,7 +505,7 @@ cdef bint _hold(Py_ssize_t count, View one, View two,
             and four.shape[0] == count)
 
 
-def batch_norm_forward(x, gamma, beta, out, mean, var, double eps, activation="", double slope=0,
+def batchnorm_forward(x, gamma, beta, out, mean, var, double eps, activation="", double slope=0,
                        bint train=True, running_mean=None, running_var=None, double momentum=0):
     """Write the output of x (N, C, ...), normalised channel by channel.
 
@@ -529,11 +529,11 @@ def batch_norm_forward(x, gamma, beta, out, mean, var, double eps, activation=""
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_forward(&s, x_.buf, gamma_.buf, beta_.buf, out_.buf, mean_.buf,
+        kernels.batchnorm_forward(&s, x_.buf, gamma_.buf, beta_.buf, out_.buf, mean_.buf,
                                    var_.buf, running[0], running[1], threads)
 
 
-def batch_norm_statistics(x, mean, var):
+def batchnorm_statistics(x, mean, var):
     """Write the mean and variance of each channel of x (N, C, ...)."""
     cdef _Arrays a = _Arrays()
     cdef View x_ = a.read(x, ANY_AXES), mean_ = a.write(mean, 1), var_ = a.write(var, 1)
@@ -543,11 +543,11 @@ def batch_norm_statistics(x, mean, var):
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_forward(&s, x_.buf, NULL, NULL, NULL, mean_.buf, var_.buf, NULL, NULL,
+        kernels.batchnorm_forward(&s, x_.buf, NULL, NULL, NULL, mean_.buf, var_.buf, NULL, NULL,
                                    threads)
 
 
-cdef int _batch_norm_backward(int part, double count, dout, x, gamma, beta, mean, var, dx, dgamma,
+cdef int _batchnorm_backward(int part, double count, dout, x, gamma, beta, mean, var, dx, dgamma,
                               dbeta, double eps, activation, double slope,
                               bint train) except -1:
     """Run a part of the backward pass; the sums need no dx, and the rest writes nothing else."""
@@ -569,39 +569,39 @@ cdef int _batch_norm_backward(int part, double count, dout, x, gamma, beta, mean
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.batch_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
+        kernels.batchnorm_backward(&s, dout_.buf, x_.buf, gamma_.buf, beta_.buf, mean_.buf,
                                     var_.buf, dx_numbers, dgamma_.buf, dbeta_.buf, threads)
     return 0
 
 
-def batch_norm_backward(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double eps,
+def batchnorm_backward(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double eps,
                         activation="", double slope=0, bint train=True):
     """Write the gradients of x (N, C, ...), gamma and beta.
 
     In train mode the mean and variance depend on x, else they are constants.
     """
-    _batch_norm_backward(WHOLE, 0, dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, eps,
+    _batchnorm_backward(WHOLE, 0, dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, eps,
                          activation, slope, train)
 
 
-def batch_norm_sums(dout, x, gamma, beta, mean, var, dgamma, dbeta, double eps, activation="",
+def batchnorm_sums(dout, x, gamma, beta, mean, var, dgamma, dbeta, double eps, activation="",
                     double slope=0):
-    """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
-    _batch_norm_backward(SUMS_ONLY, 0, dout, x, gamma, beta, mean, var, None, dgamma, dbeta, eps,
+    """Write the gradients of gamma and beta, as `batchnorm_backward` does."""
+    _batchnorm_backward(SUMS_ONLY, 0, dout, x, gamma, beta, mean, var, None, dgamma, dbeta, eps,
                          activation, slope, True)
 
 
-def batch_norm_rest(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double count, double eps,
+def batchnorm_rest(dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, double count, double eps,
                     activation="", double slope=0):
     """Write the gradient of x, a part of a batch that has `count` numbers in each channel.
 
     mean, var, dgamma and dbeta are those of the whole batch.
     """
-    _batch_norm_backward(REST, count, dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, eps,
+    _batchnorm_backward(REST, count, dout, x, gamma, beta, mean, var, dx, dgamma, dbeta, eps,
                          activation, slope, True)
 
 
-def group_norm_forward(x, gamma, beta, out, mean, var, double eps):
+def groupnorm_forward(x, gamma, beta, out, mean, var, double eps):
     """Write the output, mean and variance (N, G) of x (N, C, ...), normalised by groups."""
     cdef _Arrays a = _Arrays()
     cdef View x_ = a.read(x, ANY_AXES), gamma_ = a.read(gamma, 1), beta_ = a.read(beta, 1)
@@ -611,11 +611,11 @@ def group_norm_forward(x, gamma, beta, out, mean, var, double eps):
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
     with nogil:
-        kernels.group_norm_forward(&s, x_.buf, gamma_.buf, beta_.buf, out_.buf, mean_.buf,
+        kernels.groupnorm_forward(&s, x_.buf, gamma_.buf, beta_.buf, out_.buf, mean_.buf,
                                    var_.buf, threads)
 
 
-def group_norm_backward(dout, x, gamma, mean, var, dx, dgamma, dbeta, double eps):
+def groupnorm_backward(dout, x, gamma, mean, var, dx, dgamma, dbeta, double eps):
     """Write the gradients of x (N, C, ...), gamma and beta."""
     cdef _Arrays a = _Arrays()
     cdef View dout_ = a.read(dout, ANY_AXES), x_ = a.read(x, ANY_AXES), gamma_ = a.read(gamma, 1)
@@ -625,9 +625,9 @@ def group_norm_backward(dout, x, gamma, mean, var, dx, dgamma, dbeta, double eps
     _require(_same(x_, dout_) and _same(x_, dx_) and _hold(s.C, gamma_, gamma_, dgamma_, dbeta_))
     cdef const kernel_table *kernels = selected_kernels(a.bytes)
     cdef int threads = get_num_threads()
-    cdef void *scratch = a.scratch(kernels.group_norm_bytes(&s))
+    cdef void *scratch = a.scratch(kernels.groupnorm_bytes(&s))
     with nogil:
-        kernels.group_norm_backward(&s, dout_.buf, x_.buf, gamma_.buf, mean_.buf, var_.buf,
+        kernels.groupnorm_backward(&s, dout_.buf, x_.buf, gamma_.buf, mean_.buf, var_.buf,
                                     dx_.buf, dgamma_.buf, dbeta_.buf, scratch, threads)
 
 

@@ -26,19 +26,19 @@ __all__ = [
     "activation_backward",
     "activation_forward",
     "add_scaled",
-    "batch_norm_backward",
-    "batch_norm_forward",
-    "batch_norm_rest",
-    "batch_norm_statistics",
-    "batch_norm_sums",
+    "batchnorm_backward",
+    "batchnorm_forward",
+    "batchnorm_rest",
+    "batchnorm_statistics",
+    "batchnorm_sums",
     "conv_backward",
     "conv_forward",
     "few_affine_backward",
     "few_affine_forward",
     "few_relu_backward",
     "few_relu_forward",
-    "group_norm_backward",
-    "group_norm_forward",
+    "groupnorm_backward",
+    "groupnorm_forward",
     "matmul",
     "max_pool_backward",
     "max_pool_forward",
@@ -292,7 +292,7 @@ def _unit(activation: str, slope: float) -> tuple[Any, Any, Any, tuple[Any, ...]
     return forward, backward, cache, (slope,) if activation == "leaky_relu" else options
 
 
-def batch_norm_forward(
+def batchnorm_forward(
     x: np.ndarray,
     gamma: np.ndarray,
     beta: np.ndarray,
@@ -330,7 +330,7 @@ def batch_norm_forward(
         activation_forward(out.reshape(-1), out.reshape(-1), activation, slope)
 
 
-def batch_norm_backward(
+def batchnorm_backward(
     dout: np.ndarray,
     x: np.ndarray,
     gamma: np.ndarray,
@@ -364,7 +364,7 @@ def batch_norm_backward(
         np.multiply(dout, (gamma / std)[:, None], out=dx)
 
 
-def batch_norm_statistics(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
+def batchnorm_statistics(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> None:
     """Write the mean and variance of each channel of x (N, C, ...)."""
     (x,) = _planes(x)
     mean[...] = x.mean(axis=(0, 2), dtype=np.float64)
@@ -372,7 +372,7 @@ def batch_norm_statistics(x: np.ndarray, mean: np.ndarray, var: np.ndarray) -> N
     var[...] = np.einsum("ncp,ncp->c", centred, centred) / (x.shape[0] * x.shape[2])
 
 
-def batch_norm_sums(
+def batchnorm_sums(
     dout: np.ndarray,
     x: np.ndarray,
     gamma: np.ndarray,
@@ -385,14 +385,14 @@ def batch_norm_sums(
     activation: str = "",
     slope: float = 0.0,
 ) -> None:
-    """Write the gradients of gamma and beta, as `batch_norm_backward` does."""
+    """Write the gradients of gamma and beta, as `batchnorm_backward` does."""
     dout, x = _planes(dout, x)
     centred, std = x - mean[:, None], np.sqrt(var + eps)
     dout = _through_units(dout, centred, gamma / std, beta, activation, slope)
     _write_sums(dout, centred, std, dgamma, dbeta)
 
 
-def batch_norm_rest(
+def batchnorm_rest(
     dout: np.ndarray,
     x: np.ndarray,
     gamma: np.ndarray,
@@ -464,7 +464,7 @@ def _through_units(
     return through
 
 
-def group_norm_forward(
+def groupnorm_forward(
     x: np.ndarray,
     gamma: np.ndarray,
     beta: np.ndarray,
@@ -484,7 +484,7 @@ def group_norm_forward(
     out += beta[:, None]
 
 
-def group_norm_backward(
+def groupnorm_backward(
     dout: np.ndarray,
     x: np.ndarray,
     gamma: np.ndarray,

@@ -126,7 +126,7 @@ class _SharedBatchNorm(SharedStage):
         for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
             param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
         out = workspace.empty(x.shape, x.dtype)
-        kernels_for(x).batch_norm_forward(x, gamma, beta, out, mean, var, eps, *unit, False)
+        kernels_for(x).batchnorm_forward(x, gamma, beta, out, mean, var, eps, *unit, False)
         return out, _BatchNormCache(x, gamma, beta, mean, var, count, eps, unit)
 
     def _statistics(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -134,7 +134,7 @@ class _SharedBatchNorm(SharedStage):
         N, C, *pixels = x.shape
         mine = np.zeros((3, C), x.dtype)
         if N:
-            kernels_for(x).batch_norm_statistics(x, *mine[1:])
+            kernels_for(x).batchnorm_statistics(x, *mine[1:])
         mine[0] = N * math.prod(pixels)
         counts, means, variances = self.share.ranks.gather(mine.astype(np.float64)).swapaxes(0, 1)
         total = counts.sum(axis=0)
@@ -151,7 +151,7 @@ class _SharedBatchNorm(SharedStage):
         x, gamma, beta, mean, var, count, eps, unit = cache
         given = _laid_out(dout, x.dtype), x, gamma, beta, mean, var
         kernels, mine = kernels_for(x), np.empty((2, len(gamma)), x.dtype)
-        kernels.batch_norm_sums(*given, *mine, eps, *unit)
+        kernels.batchnorm_sums(*given, *mine, eps, *unit)
         if not need_dx:
             return None, tuple(mine)
         # The loss of this rank, as dout has it, is the mean of its share alone.
@@ -159,7 +159,7 @@ class _SharedBatchNorm(SharedStage):
         whole = self.share.ranks.gather(weight * mine.astype(np.float64)).sum(axis=0)
         sums = (whole / (weight or 1.0)).astype(x.dtype)
         dx = workspace.empty(x.shape, x.dtype)
-        kernels.batch_norm_rest(*given, dx, *sums, count, eps, *unit)
+        kernels.batchnorm_rest(*given, dx, *sums, count, eps, *unit)
         return dx, tuple(mine)
 
 

@@ -56,7 +56,7 @@ def test_gradients_with_dropout(rng):
     assert model.loss(X, y)[0] != same.loss(X, y)[0]
 
 
-def test_the_gradient_of_a_bias_before_batch_norm_is_zero(rng):
+def test_the_gradient_of_a_bias_before_batchnorm_is_zero(rng):
     model = small("conv4-conv3-gavg-fc5", "batchnorm")
     _, grads = model.loss(*batch_of(rng, (2, 9, 8)))
     for layer in (1, 2):

@@ -323,14 +323,14 @@ def test_folded_filters_give_the_scores_of_the_layers_one_by_one(name, backend_n
 @pytest.fixture
 def normalisations(monkeypatch):
     kernels, calls = backend.kernels(), []
-    original = kernels.batch_norm_forward
+    original = kernels.batchnorm_forward
     monkeypatch.setattr(
-        kernels, "batch_norm_forward", lambda *found: calls.append(1) or original(*found)
+        kernels, "batchnorm_forward", lambda *found: calls.append(1) or original(*found)
     )
     return calls
 
 
-def test_a_convolution_with_batch_norm_is_one_layer_in_test_mode(normalisations):
+def test_a_convolution_with_batchnorm_is_one_layer_in_test_mode(normalisations):
     model = net("silu")
     model._layers = [layer for layer in model._layers if layer.stage.name != "pool"]
     model.params["W2"] = np.zeros((4 * 49, 5))

@@ -196,7 +196,7 @@ class TestDoors:
     @pytest.mark.parametrize("shape", [(2, 6), (2, 3, 2, 1), (2, 3, 1), (3, 2, 2), (12,)])
     def test_refuse_images_of_different_shapes(self, shape):
         x, weights = np.ones((2, 3, 2)), np.ones((4, 3))
-        forward = pytest.importorskip("cs231n.kernels.native").batch_norm_forward
+        forward = pytest.importorskip("cs231n.kernels.native").batchnorm_forward
         for pair in ((x, np.ones(shape)), (np.ones(shape), x)):
             with pytest.raises(ValueError, match="belong together"):
                 forward(pair[0], *weights[:2], pair[1], *weights[2:], 1e-5)
@@ -209,7 +209,7 @@ class TestDoors:
     def test_refuse_a_way_back_that_has_nowhere_to_write_to(self):
         x, weights = np.ones((2, 3, 2)), np.ones((6, 3))
         native = pytest.importorskip("cs231n.kernels.native")
-        for passes, others in ((native.batch_norm_backward, ()), (native.batch_norm_rest, (4,))):
+        for passes, others in ((native.batchnorm_backward, ()), (native.batchnorm_rest, (4,))):
             with pytest.raises(TypeError, match="bytes-like"):
                 passes(x, x, *weights[:4], None, *weights[4:], *others, 1e-5)
 

@@ -66,7 +66,7 @@ def normalised(case, x, rng):
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 12345.678])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", BATCH_NORMS)
-def test_batch_norm_maps_constant_columns_to_the_shift(name, dtype, value, backend_name, rng):
+def test_batchnorm_maps_constant_columns_to_the_shift(name, dtype, value, backend_name, rng):
     shape = (37, 3, 5, 7) if "spatial" in name else (301, 3)
     x = rng.standard_normal(shape).astype(dtype)
     x[:, 1] = value
@@ -82,7 +82,7 @@ def test_batch_norm_maps_constant_columns_to_the_shift(name, dtype, value, backe
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", BATCH_NORMS)
-def test_batch_norm_of_one_number_for_each_channel(name, dtype, backend_name, rng):
+def test_batchnorm_of_one_number_for_each_channel(name, dtype, backend_name, rng):
     shape = (1, 3, 1, 1) if "spatial" in name else (1, 3)
     x = (1000 * rng.standard_normal(shape)).astype(dtype)
     out, dout, gradients, option, beta = normalised(BATCH_NORMS[name], x, rng)

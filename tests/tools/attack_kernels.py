@@ -191,17 +191,17 @@ def recorded_calls(rng):
         fast_layers.softmax_loss_fast(rng.standard_normal((4, 3)), np.arange(4) % 3)
         for rule in optim.RULES:
             fast_optim.update(rule, np.ones((2, 3)), np.ones((2, 3)), {})
-        call_parts_of_batch_norm(native, rng)
+        call_parts_of_batchnorm(native, rng)
     return calls
 
 
-def call_parts_of_batch_norm(kernels, rng):
+def call_parts_of_batchnorm(kernels, rng):
     """Call what networks on many processes call."""
     dout, x, dx = rng.standard_normal((3, 2, 4, 6)).astype("float32")
     gamma, beta, mean, var, *sums = rng.random((6, 4)).astype("float32")
-    kernels.batch_norm_statistics(x, mean, var)
-    kernels.batch_norm_sums(dout, x, gamma, beta, mean, var, *sums, 1e-5, "relu")
-    kernels.batch_norm_rest(dout, x, gamma, beta, mean, var, dx, *sums, 24.0, 1e-5, "relu")
+    kernels.batchnorm_statistics(x, mean, var)
+    kernels.batchnorm_sums(dout, x, gamma, beta, mean, var, *sums, 1e-5, "relu")
+    kernels.batchnorm_rest(dout, x, gamma, beta, mean, var, dx, *sums, 24.0, 1e-5, "relu")
 
 
 SHAPE_EDITS = [

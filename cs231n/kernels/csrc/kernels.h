@@ -78,17 +78,17 @@ typedef struct {
     K(void, max_pool_backward,                                                                     \
       (const window_shape *s, const void *dout, const int32_t *arg, void *dx, int threads))        \
     /* normalisation; the backward passes take what the forward passes took */                     \
-    K(void, batch_norm_forward,                                                                    \
+    K(void, batchnorm_forward,                                                                     \
       (const norm_shape *s, const void *x, const void *gamma, const void *beta, void *out,         \
        void *mean, void *var, void *running_mean, void *running_var, int threads))                 \
-    K(void, batch_norm_backward,                                                                   \
+    K(void, batchnorm_backward,                                                                    \
       (const norm_shape *s, const void *dout, const void *x, const void *gamma, const void *beta,  \
        const void *mean, const void *var, void *dx, void *dgamma, void *dbeta, int threads))       \
-    K(void, group_norm_forward,                                                                    \
+    K(void, groupnorm_forward,                                                                     \
       (const norm_shape *s, const void *x, const void *gamma, const void *beta, void *out,         \
        void *mean, void *var, int threads))                                                        \
-    K(ptrdiff_t, group_norm_bytes, (const norm_shape *s))                                          \
-    K(void, group_norm_backward,                                                                   \
+    K(ptrdiff_t, groupnorm_bytes, (const norm_shape *s))                                           \
+    K(void, groupnorm_backward,                                                                    \
       (const norm_shape *s, const void *dout, const void *x, const void *gamma, const void *mean,  \
        const void *var, void *dx, void *dgamma, void *dbeta, void *ws, int threads))               \
     /* ReLU keeps NaN; the backward pass takes x or out, which have the same zeros */              \

@@ -115,12 +115,12 @@ static void group_sum_task(const void *arg, ptrdiff_t index, int thread)
     }
 }
 
-static ptrdiff_t group_norm_bytes(const norm_shape *s)
+static ptrdiff_t groupnorm_bytes(const norm_shape *s)
 {
     return 2 * s->N * s->C * (ptrdiff_t)sizeof(T);
 }
 
-static void group_norm_forward(const norm_shape *s, const void *x, const void *gamma,
+static void groupnorm_forward(const norm_shape *s, const void *x, const void *gamma,
                                const void *beta, void *out, void *mean, void *var, int threads)
 {
     const group_job job = {.s = s, .x = x, .gamma = gamma, .beta = beta, .out = out, .mean = mean,
@@ -128,7 +128,7 @@ static void group_norm_forward(const norm_shape *s, const void *x, const void *g
     parallel_run(group_forward_task, &job, s->N * s->G, threads);
 }
 
-static void group_norm_backward(const norm_shape *s, const void *dout, const void *x,
+static void groupnorm_backward(const norm_shape *s, const void *dout, const void *x,
                                 const void *gamma, const void *mean, const void *var, void *dx,
                                 void *dgamma, void *dbeta, void *ws, int threads)
 {

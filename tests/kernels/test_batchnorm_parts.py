@@ -34,8 +34,8 @@ def arrays(request, shape, rng):
 def test_statistics_are_those_of_the_whole_pass(backend_name, arrays):
     _, x, gamma, beta = arrays
     expected, found = np.empty((2, 2, len(gamma)), x.dtype)
-    kernels().batch_norm_forward(x, gamma, beta, np.empty_like(x), *expected, EPS)
-    kernels().batch_norm_statistics(x, *found)
+    kernels().batchnorm_forward(x, gamma, beta, np.empty_like(x), *expected, EPS)
+    kernels().batchnorm_statistics(x, *found)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -43,20 +43,20 @@ def test_statistics_are_those_of_the_whole_pass(backend_name, arrays):
 def test_shares_have_the_gradients_of_the_whole(backend_name, arrays, unit):
     dout, x, gamma, beta = arrays
     statistics, expected = np.empty((2, 2, len(gamma)), x.dtype)
-    kernels().batch_norm_statistics(x, *statistics)
+    kernels().batchnorm_statistics(x, *statistics)
     dx = np.empty_like(x)
-    kernels().batch_norm_backward(dout, x, gamma, beta, *statistics, dx, *expected, EPS, *unit)
+    kernels().batchnorm_backward(dout, x, gamma, beta, *statistics, dx, *expected, EPS, *unit)
     shares = [(np.ascontiguousarray(dout[rows]), np.ascontiguousarray(x[rows]))
               for rows in (slice(1), slice(1, None))]  # fmt: skip
     sums = np.zeros_like(expected)
     for share in shares:
         mine = np.empty_like(expected)
-        kernels().batch_norm_sums(*share, gamma, beta, *statistics, *mine, EPS, *unit)
+        kernels().batchnorm_sums(*share, gamma, beta, *statistics, *mine, EPS, *unit)
         sums += mine
     assert_close(sums, expected)
     count = x.size / len(gamma)
     found = [np.empty_like(share) for _, share in shares]
     for share, rest in zip(shares, found):
         given = *share, gamma, beta, *statistics, rest
-        kernels().batch_norm_rest(*given, *sums, count, EPS, *unit)
+        kernels().batchnorm_rest(*given, *sums, count, EPS, *unit)
     assert_close(np.concatenate(found), dx, looser=5)

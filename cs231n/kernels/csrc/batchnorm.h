@@ -7,7 +7,7 @@ typedef struct {
     const T *x, *dout, *gamma, *beta;
     T *out, *mean, *var, *running_mean, *running_var, *dgamma, *dbeta;
     T eps;
-} batch_norm_job;
+} batchnorm_job;
 
 /* ---- images ----
  *
@@ -15,7 +15,7 @@ typedef struct {
  * the second-level cache, or else its end does, where the next pass begins and goes back. */
 
 /* Mean and biased variance of channel c. */
-static void channel_statistics(const batch_norm_job *job, ptrdiff_t c)
+static void channel_statistics(const batchnorm_job *job, ptrdiff_t c)
 {
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
     const T *x = job->x + c * D, origin = *x, count = (T)(N * D);
@@ -29,7 +29,7 @@ static void channel_statistics(const batch_norm_job *job, ptrdiff_t c)
     job->var[c] = squares / count;
 }
 
-ALWAYS_INLINE void normalise_channel(const batch_norm_job *job, ptrdiff_t c, const int kind)
+ALWAYS_INLINE void normalise_channel(const batchnorm_job *job, ptrdiff_t c, const int kind)
 {
     const unit u = {kind, (T)job->s->slope};
     const ptrdiff_t D = job->s->D, step = job->s->C * D;
@@ -42,7 +42,7 @@ ALWAYS_INLINE void normalise_channel(const batch_norm_job *job, ptrdiff_t c, con
 static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
 {
     (void)thread;
-    const batch_norm_job *job = arg;
+    const batchnorm_job *job = arg;
     if (job->s->train)
         channel_statistics(job, c);
     if (job->s->part == SUMS_ONLY)
@@ -52,7 +52,7 @@ static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
 
 /* dx = gamma/std * (g - mean(g) - x_hat*mean(g*x_hat)), where g is what comes back from the units;
  * the means are those that flow through the statistics of the batch. */
-ALWAYS_INLINE void denormalise_channel(const batch_norm_job *job, ptrdiff_t c, const int kind)
+ALWAYS_INLINE void denormalise_channel(const batchnorm_job *job, ptrdiff_t c, const int kind)
 {
     const unit u = {kind, (T)job->s->slope};
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
@@ -81,7 +81,7 @@ ALWAYS_INLINE void denormalise_channel(const batch_norm_job *job, ptrdiff_t c, c
 static void channel_backward_task(const void *arg, ptrdiff_t c, int thread)
 {
     (void)thread;
-    const batch_norm_job *job = arg;
+    const batchnorm_job *job = arg;
     WITH_CONSTANT_UNIT(job->s->activation, denormalise_channel, job, c)
 }
 
@@ -89,7 +89,7 @@ static void channel_backward_task(const void *arg, ptrdiff_t c, int thread)
 
 enum { STRIP = 64 };
 
-static void strip_statistics(const batch_norm_job *job, ptrdiff_t first, ptrdiff_t width)
+static void strip_statistics(const batchnorm_job *job, ptrdiff_t first, ptrdiff_t width)
 {
     const ptrdiff_t C = job->s->C, N = job->s->N;
     const T *x = job->x + first, count = (T)N;
@@ -111,7 +111,7 @@ static void strip_statistics(const batch_norm_job *job, ptrdiff_t first, ptrdiff
 static void strip_forward_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
-    const batch_norm_job *job = arg;
+    const batchnorm_job *job = arg;
     const ptrdiff_t C = job->s->C, first = index * STRIP, width = MIN(STRIP, C - first);
     if (job->s->train)
         strip_statistics(job, first, width);
@@ -141,7 +141,7 @@ ALWAYS_INLINE void centre_strip(T *dx, T *rest, ptrdiff_t N, ptrdiff_t C, ptrdif
 
 /* Inlined for a width that is known, where the loops over i are a few vectors; what they read is in
  * arrays of its own, for dx might be written over anything else of type T. */
-ALWAYS_INLINE void strip_backward(const batch_norm_job *job, ptrdiff_t first, ptrdiff_t width)
+ALWAYS_INLINE void strip_backward(const batchnorm_job *job, ptrdiff_t first, ptrdiff_t width)
 {
     const ptrdiff_t C = job->s->C, N = job->s->N;
     const T *x = job->x + first, *dout = job->dout + first;
@@ -182,7 +182,7 @@ ALWAYS_INLINE void strip_backward(const batch_norm_job *job, ptrdiff_t first, pt
 static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
 {
     (void)thread;
-    const batch_norm_job *job = arg;
+    const batchnorm_job *job = arg;
     const ptrdiff_t first = index * STRIP, width = MIN(STRIP, job->s->C - first);
     if (width == STRIP)
         strip_backward(job, first, STRIP);
@@ -192,7 +192,7 @@ static void strip_backward_task(const void *arg, ptrdiff_t index, int thread)
 
 /* ---- the two passes ---- */
 
-static void run_batch_norm(const batch_norm_job *job, task_fn channel, task_fn strip, int threads)
+static void run_batchnorm(const batchnorm_job *job, task_fn channel, task_fn strip, int threads)
 {
     if (job->s->D == 1 && job->s->activation == NO_ACTIVATION)
         parallel_run(strip, job, ceil_div(job->s->C, STRIP), threads);
@@ -201,7 +201,7 @@ static void run_batch_norm(const batch_norm_job *job, task_fn channel, task_fn s
 }
 
 /* The running statistics follow those of a batch. */
-static void follow(const batch_norm_job *job)
+static void follow(const batchnorm_job *job)
 {
     const T kept = (T)job->s->momentum, taken = (T)(1 - job->s->momentum);
     for (ptrdiff_t c = 0; c < job->s->C; c++) {
@@ -210,24 +210,24 @@ static void follow(const batch_norm_job *job)
     }
 }
 
-static void batch_norm_forward(const norm_shape *s, const void *x, const void *gamma,
+static void batchnorm_forward(const norm_shape *s, const void *x, const void *gamma,
                                const void *beta, void *out, void *mean, void *var,
                                void *running_mean, void *running_var, int threads)
 {
-    const batch_norm_job job = {.s = s, .x = x, .gamma = gamma, .beta = beta, .out = out,
+    const batchnorm_job job = {.s = s, .x = x, .gamma = gamma, .beta = beta, .out = out,
                                 .mean = mean, .var = var, .running_mean = running_mean,
                                 .running_var = running_var, .eps = (T)s->eps};
-    run_batch_norm(&job, channel_forward_task, strip_forward_task, threads);
+    run_batchnorm(&job, channel_forward_task, strip_forward_task, threads);
     if (s->train && running_mean)
         follow(&job);
 }
 
-static void batch_norm_backward(const norm_shape *s, const void *dout, const void *x,
+static void batchnorm_backward(const norm_shape *s, const void *dout, const void *x,
                                 const void *gamma, const void *beta, const void *mean,
                                 const void *var, void *dx, void *dgamma, void *dbeta, int threads)
 {
-    const batch_norm_job job = {.s = s, .dout = dout, .x = x, .gamma = gamma, .beta = beta,
+    const batchnorm_job job = {.s = s, .dout = dout, .x = x, .gamma = gamma, .beta = beta,
                                 .mean = (T *)mean, .var = (T *)var, .out = dx, .dgamma = dgamma,
                                 .dbeta = dbeta, .eps = (T)s->eps};
-    run_batch_norm(&job, channel_backward_task, strip_backward_task, threads);
+    run_batchnorm(&job, channel_backward_task, strip_backward_task, threads);
 }

@@ -124,12 +124,11 @@ def _begun(
     is_new = options.resume is None or not checkpoint.exists(folder / run_folder.CHECKPOINT)
     other = start.described(options) if is_new else None
     data = load(options)
-    if is_new:  # with mistakes of an older version a run still goes on
-        build.refuse_beyond_images(options, data)
     if other is not None:
         start.fit_classes(options, other, data)
     model = build.network(options, data)
-    if is_new:
+    if is_new:  # what an older version took goes on
+        build.refuse_beyond_images(options, data)
         build.fit_groups(options, model)
     if other is not None:
         start.take_weights(options, other, model, data)

@@ -190,11 +190,12 @@ def _fit_batch_size(options: argparse.Namespace, N: int) -> None:
 
 def fit_groups(options: argparse.Namespace, model: Network) -> None:
     """Leave out the groups of a recipe that no parameter would follow; refuse such of one's own."""
-    for word in options.groups or ():
-        if word != "none" and ":" not in word:
+    words = [word for word in options.groups or () if word != "none"]
+    for word in words:
+        if ":" not in word:
             raise _no_group(word)
     learning = [name for name in model.params if name not in model.frozen]
-    idle = [word for word in options.groups or () if not _fits(word, learning)]
+    idle = [word for word in words if not _fits(word, learning)]
     if not idle:
         return
     if "groups" not in getattr(options, "of_recipe", ()):
@@ -202,7 +203,7 @@ def fit_groups(options: argparse.Namespace, model: Network) -> None:
             f"--groups {idle[0]} fits no parameter that learns; expected some of"
             f" {', '.join(learning)}"
         )
-    options.groups = [word for word in options.groups if word not in idle] or ["none"]
+    options.groups = [word for word in words if word not in idle] or ["none"]
     print(
         f"--recipe {options.recipe}: left out of its groups {' '.join(idle)}, for no parameter that"
         f" learns is called so",
@@ -212,7 +213,7 @@ def fit_groups(options: argparse.Namespace, model: Network) -> None:
 
 def _fits(word: str, names: Sequence[str]) -> bool:
     """Tell whether a group is one of parameters of these names."""
-    return word == "none" or any(fnmatchcase(name, word.partition(":")[0]) for name in names)
+    return any(fnmatchcase(name, word.partition(":")[0]) for name in names)
 
 
 def _fixed_settings(options: argparse.Namespace) -> dict[str, Any]:

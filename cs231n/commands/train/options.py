@@ -106,7 +106,6 @@ _OPTIONS_OF = {
 # Numbers that are called otherwise where they are taken: the least and the most.
 _RANGES = {
     **dict.fromkeys(("warmup", "first_factor", "final_factor", "average_decay"), (0, 1)),
-    **dict.fromkeys(("momentum", "dampening", "bn_momentum"), (0, 1)),
     "average_power": (0, math.inf),
 }
 # Options that only some of the normalisations have.

@@ -391,7 +391,8 @@ def conv_relu_forward_fast(
 ) -> tuple[Array, FastConvReluCache]:
     """Compute a convolution whose results pass a relu before they are stored.
 
-    x (N, C, H, W), w (F, C, HH, WW), b (F,) -> out (N, F, OH, OW), cache; see `conv_forward_fast`
+    x (N, C, H, W), w (F, C, HH, WW), b (F,) -> out (N, F, OH, OW), cache; see `conv_forward_fast`.
+    The cache refers to out, which is not to be changed before the backward pass.
     """
     out, cache = _conv_forward(x, w, b, conv_param, relu=True)
     return out, FastConvReluCache(cache, out)
@@ -570,6 +571,7 @@ def _batchnorm(
     mode, eps, momentum, running_mean, running_var = checks.bn_options(bn_param, x)
     train = mode == "train"
     # Statistics that are kept may be longer than the rest, and then stay so.
+    kept = _common(x, running_mean, running_var)
     dtype = _common(x, gamma, beta, *((running_mean, running_var) if train else ()))
     images, scale, shift = _contiguous(dtype, x, gamma, beta)
     out = workspace.empty(x.shape, dtype)
@@ -582,9 +584,12 @@ def _batchnorm(
         images, scale, shift, out, mean, var, eps, activation, slope, train,
         new_mean, new_var, momentum,
     )  # fmt: skip
-    bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
     if dtype is not x.dtype:
         out = out.astype(_common(x, gamma, beta), copy=False)
+        running_mean, running_var = (
+            a.astype(kept, copy=False) for a in (running_mean, running_var)
+        )
+    bn_param["running_mean"], bn_param["running_var"] = running_mean, running_var
     return out, (x, gamma, beta, mean, var, eps, mode)
 
 

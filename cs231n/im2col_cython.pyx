@@ -34,13 +34,15 @@ def im2col_cython(x, field_height, field_width, padding, stride):
     Raises
     ------
     ValueError, TypeError
-        If x is no batch of images or the window does not fit into the padded image.
+        If x is no batch of images, the window does not fit into the padded image, or nearly all of
+        the columns would be padding.
     """
     where = "im2col_cython"
     (x,) = checks.float_arrays(where, x=x)
     N, C, H, W = checks.shapes(where, x=(x, "N C H W")).values()
     window = Window.checked(where, field_height, field_width, stride, padding)
     OH, OW = window.output_size(where, H, W)
+    window.require_room_for_columns(where, x.shape, OH, OW)
     x = np.ascontiguousarray(x)
     cols = np.empty((N, C * window.HH * window.WW, OH * OW), x.dtype)
     for image, columns in zip(x, cols):

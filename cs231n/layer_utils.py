@@ -301,13 +301,16 @@ def sandwich(
 
     Raises
     ------
-    ValueError
-        If there is no stage, or two stages have an option of the same name.
+    ValueError, TypeError
+        If there is no stage, one is none, or two stages have an option of the same name.
 
     Examples
     --------
     >>> conv_bn_relu_forward, conv_bn_relu_backward = sandwich(CONV, SPATIAL_BATCHNORM, RELU)
     """
+    for stage in stages:
+        if not isinstance(stage, Stage):
+            raise TypeError(f"sandwich: found {stage!r:.60}; expected stages, such as AFFINE, RELU")
     weights = [name for stage in stages for name in stage.weights]
     options = [name for stage in stages for name in stage.options]
     names = ["x", *weights, *options]

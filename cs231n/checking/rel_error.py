@@ -26,15 +26,18 @@ def rel_error(x: Any, y: Any) -> float:
 
     Raises
     ------
-    ValueError
-        If the shapes differ and neither is a scalar.
+    ValueError, TypeError
+        If the shapes differ and neither is a scalar, or what is compared are no real numbers.
 
     Examples
     --------
     >>> rel_error([1.0, 2.0], [1.0, 2.0])
     0.0
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    x, y = (
+        checks.real_array("rel_error", name, value).astype(np.float64, copy=False)
+        for name, value in (("x", x), ("y", y))
+    )
     checks.same_shape("rel_error", "x", x, "y", y)
     with np.errstate(invalid="ignore", over="ignore"):  # infinities give nan, which says enough
         error = np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y))

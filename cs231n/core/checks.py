@@ -526,19 +526,20 @@ def bn_options(
     momentum = number(where, "momentum", found("momentum", 0.9), 0, 1)
     running_mean: Any = found("running_mean")
     running_var: Any = found("running_var")
-    if shapes_of_floats((running_mean, running_var)) != 2 * (x.shape[1:2],):
+    known = shapes_of_floats((running_mean, running_var)) == 2 * (x.shape[1:2],)
+    if not known or running_mean.dtype is not x.dtype or running_var.dtype is not x.dtype:
         running_mean = _running(where, bn_param, "running_mean", x)
         running_var = _running(where, bn_param, "running_var", x)
     return train_or_test, small, momentum, running_mean, running_var
 
 
 def _running(where: str, bn_param: Mapping[str, Any], name: str, x: np.ndarray) -> np.ndarray:
-    """Return a running statistic of axis 1 of x, which is zeros at first."""
+    """Return a running statistic of axis 1 of x, as wide as x at least, which is zeros at first."""
     if name not in bn_param:
         return np.zeros(x.shape[1], x.dtype)
     (running,) = float_arrays(where, **{name: bn_param[name]})
     exact_shape(where, name, running, x.shape[1:2])
-    return running
+    return running.astype(np.result_type(running, x), copy=False)
 
 
 def shortcut(x: np.ndarray, found: np.ndarray, stride: Any) -> int:

@@ -126,6 +126,7 @@ def _cache_check(form: _Form) -> CacheCheck:
             cache = _own(cache, cache_type, fields)
         for name in optional:  # as the mask of the course's dropout in test mode
             if getattr(cache, name) is None:
+                (dout,) = checks.float_arrays("", dout=dout)
                 cache = cache._replace(**{name: np.ones_like(dout)})
         found = (cache,) if is_array else cache[entries]
         arrays = checked(found)

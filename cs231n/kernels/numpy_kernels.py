@@ -126,7 +126,7 @@ def _conv_dx(w: np.ndarray, dout: np.ndarray, dx: np.ndarray, window: Window) ->
 def _as_matrices(w: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return views (F, C * HH * WW) of filters and (N, F, OH * OW) of output maps."""
     N, F, OH, OW = out.shape
-    return w.reshape(F, w[:1].size), out.reshape(N, F, OH * OW)
+    return w.reshape(F, math.prod(w.shape[1:])), out.reshape(N, F, OH * OW)
 
 
 def _images_at_once(x: np.ndarray, out: np.ndarray, window: Window) -> int:
@@ -528,8 +528,10 @@ def softmax_loss(
     losses[...] = np.log(total[:, 0]) - shifted[rows, y]
     dx /= total
     dx[rows, y] -= 1
-    if label_smoothing:  # -mean(log p) = -log p[y] + mean(x[y] - x)
-        losses += label_smoothing * (x[rows, y][:, None] - x).mean(axis=1)
+    if label_smoothing:  # -mean(log p) = -log p[y] + mean(x[y] - x), infinite where p[y] is 0
+        possible = np.isfinite(losses)
+        behind = x[rows, y][possible, None] - x[possible]
+        losses[possible] += label_smoothing * behind.mean(axis=1)
         dx -= label_smoothing / x.shape[1]
         dx[rows, y] += label_smoothing
     dx /= len(y)

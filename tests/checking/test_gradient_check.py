@@ -219,6 +219,9 @@ def test_rel_error():
     assert rel_error([], []) == 0
     assert np.isnan(rel_error([1.0, np.nan], [1.0, 1.0]))
     assert type(rel_error(np.ones(2), np.ones(2))) is float
+    for wrong, error in (("a", TypeError), ([1j], TypeError), ([[1], [1, 2]], ValueError)):
+        with pytest.raises(error, match="rel_error: y "):
+            rel_error(1, wrong)
     with pytest.raises(ValueError, match=r"x has shape \(3,\) but y has shape \(3, 1\)"):
         rel_error(np.ones(3), np.ones((3, 1)))
 

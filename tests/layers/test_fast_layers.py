@@ -396,6 +396,36 @@ def test_an_unknown_way_is_refused():
             conv_by_kernels(arrays, 1, "fast")
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 5, 5), (0, 2, 5, 5), (2, 0, 5, 5)])
+def test_a_convolution_may_have_no_filters(shape, backend_name, rng):
+    x, w = rng.standard_normal(shape), np.ones((0, shape[1], 3, 2))
+    arrays = x, w, np.ones(0), np.ones((shape[0], 0, 5, 6)), {"stride": 1, "pad": 1}
+    for found, expected in zip(conv(*arrays), conv(*arrays, "naive"), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+@pytest.mark.parametrize("dtypes", ["fdd", "ddf", "fff", "dfd", "ffd", "dff"])
+def test_batch_norm_of_mixed_dtypes_agrees_with_its_reference(dtypes, mode, backend_name, rng):
+    """Of samples, weights and statistics some may be longer than the others."""
+    x, gamma, mean = (
+        rng.standard_normal(shape).astype(dtype)
+        for shape, dtype in zip([(6, 3), 3, 3], dtypes, strict=True)
+    )
+    results = []
+    for forward in (layers.batchnorm_forward, fast_layers.batchnorm_forward_fast):
+        bn_param = {"mode": mode, "running_mean": mean, "running_var": mean**2}
+        out, _ = forward(x, gamma, gamma, bn_param)
+        fresh = {"mode": mode}
+        forward(x, gamma, gamma, fresh)
+        results.append(
+            [out, *(p[f"running_{s}"] for p in (bn_param, fresh) for s in ("mean", "var"))]
+        )
+    for reference, fast in zip(*results, strict=True):
+        assert fast.dtype == reference.dtype
+        assert_close(fast.astype(x.dtype), reference.astype(x.dtype))
+
+
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", range(4), ids=["x", "w", "b", "dout"])

@@ -133,6 +133,7 @@ def test_an_image_is_not_padded_beyond_all_measure(name):
         lambda pad: im2col.im2col_indices(X, 3, 3, pad, 1),
         lambda pad: im2col.get_im2col_indices(X.shape, 3, 3, pad, 1),
         lambda pad: im2col.im2col_naive(X, 3, 3, pad, 1),
+        lambda pad: pytest.importorskip("cs231n.im2col_cython").im2col_cython(X, 3, 3, pad, 1),
         lambda pad: im2col.get_im2col_indices(X.shape, pad, pad, pad, pad),
     ],
 )

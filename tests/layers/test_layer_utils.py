@@ -286,3 +286,8 @@ def test_a_wrong_number_of_arguments_lists_the_right_ones(rng):
 def test_sandwiches_that_would_be_ambiguous_are_refused(stages):
     with pytest.raises(ValueError, match=r"sandwich: .*no name twice"):
         sandwich(*stages)
+
+
+def test_a_sandwich_is_made_of_stages():
+    with pytest.raises(TypeError, match="sandwich: found 'relu'; expected stages, such as AFFINE"):
+        sandwich(AFFINE, "relu")

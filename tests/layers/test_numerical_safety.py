@@ -45,6 +45,57 @@ def test_smoothed_losses_of_huge_scores_are_right(dtype, size, backend_name):
         assert_close(dx, np.array([[0.2, -0.1, -0.1]], dtype), scale=1.0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_smoothed_loss_of_an_impossible_label_is_infinite(dtype, backend_name):
+    x = np.array([[-np.inf, 0, 1], [0, -np.inf, 1], [-np.inf, -np.inf, 1]], dtype)
+    for row in x:
+        row = np.stack([row, x[0] + 1])
+        expected, expected_dx = layers.softmax_loss(row, np.array([0, 1]), 0.3)
+        loss, dx = fast_layers.softmax_loss_fast(row, np.array([0, 1]), 0.3)
+        assert loss == expected == np.inf
+        assert_close(dx, expected_dx)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_constant_statistics_let_no_spoilt_number_into_other_gradients(
+    dtype, value, backend_name, rng
+):
+    """In test mode batch norm is a straight line, whose slope is the same everywhere."""
+    dout = rng.standard_normal((3, 70, 5, 2)).astype(dtype)
+    x = rng.standard_normal(dout.shape).astype(dtype)
+    x[0, 1, 2, 0] = x[2, 69, 4, 1] = value
+    gamma, beta, mean = rng.standard_normal((3, 70)).astype(dtype)
+    statistics = {"running_mean": mean, "running_var": mean**2 + 1, "mode": "test"}
+    slope = gamma / np.sqrt(mean**2 + 1 + 1e-5)
+    for name, is_image in (("batchnorm", False), ("spatial_batchnorm", True)):
+        found, upstream = (x, dout) if is_image else (x[:, :, 2, 0], dout[:, :, 2, 0])
+        forward = getattr(fast_layers, f"{name}_forward_fast")
+        _, cache = forward(found, gamma, beta, dict(statistics))
+        dx, dgamma, _ = getattr(fast_layers, f"{name}_backward_fast")(upstream, cache)
+        assert_close(dx, upstream * (slope[:, None, None] if is_image else slope))
+        assert np.flatnonzero(~np.isfinite(dgamma)).tolist() == ([1, 69] if is_image else [1])
+
+
+@pytest.mark.parametrize("is_image", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_running_mean_of_infinity_is_infinite(dtype, is_image, backend_name, rng):
+    x = rng.standard_normal((4, 3, 2, 2)).astype(dtype)
+    x[0, 0, 0, 0], x[2, 1, 0, 0] = np.inf, -np.inf
+    x = x if is_image else x[:, :, 0, 0]
+    twins = [
+        (layers.spatial_batchnorm_forward, fast_layers.spatial_batchnorm_forward_fast),
+        (layers.batchnorm_forward, fast_layers.batchnorm_forward_fast),
+    ][not is_image]
+    options = [{"mode": "train"} for _ in twins]
+    with np.errstate(invalid="ignore"):
+        for forward, bn_param in zip(twins, options):
+            forward(x, np.ones(3, dtype), np.zeros(3, dtype), bn_param)
+    reference, fast = (bn_param["running_mean"] for bn_param in options)
+    assert reference[:2].tolist() == [np.inf, -np.inf]
+    assert_close(fast, reference)
+
+
 BATCH_NORMS = {
     name: case
     for name, case in LAYERS.items()

@@ -14,11 +14,18 @@ typedef struct {
  * A channel of all images is read up to three times, but only the first time from memory: it fits
  * the second-level cache, or else its end does, where the next pass begins and goes back. */
 
+/* What is taken from a channel's numbers before they are summed: near their mean the sum is small.
+ * Infinity is not to be taken from itself. */
+ALWAYS_INLINE T origin_of(const T *x)
+{
+    return isfinite(*x) ? *x : 0;
+}
+
 /* Mean and biased variance of channel c. */
 static void channel_statistics(const batchnorm_job *job, ptrdiff_t c)
 {
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
-    const T *x = job->x + c * D, origin = *x, count = (T)(N * D);
+    const T *x = job->x + c * D, origin = origin_of(x), count = (T)(N * D);
     T sum = 0, squares = 0;
     for (ptrdiff_t n = 0; n < N; n++)
         sum += sum_plane(x + n * step, origin, D, step);
@@ -71,11 +78,15 @@ ALWAYS_INLINE void denormalise_channel(const batchnorm_job *job, ptrdiff_t c, co
     }
     if (job->s->part == SUMS_ONLY)
         return;
-    const T shift = job->s->train ? sums.sum / count : 0;
-    const T slope = job->s->train ? sums.product / (std * std * count) : 0;
-    for (ptrdiff_t n = N - 1; n >= 0; n--)
-        unscale_plane(x + n * step, dout + n * step, job->out + c * D + n * step, mean, scale,
-                      beta, u, shift, slope, D, -step);
+    const T shift = sums.sum / count, slope = sums.product / (std * std * count);
+    for (ptrdiff_t n = N - 1; n >= 0; n--) {
+        T *dx = job->out + c * D + n * step;
+        if (job->s->train)
+            unscale_plane(x + n * step, dout + n * step, dx, mean, scale, beta, u, shift, slope, D,
+                          -step);
+        else
+            rescale_plane(x + n * step, dout + n * step, dx, mean, scale, beta, u, D, -step);
+    }
 }
 
 static void channel_backward_task(const void *arg, ptrdiff_t c, int thread)
@@ -93,12 +104,14 @@ static void strip_statistics(const batchnorm_job *job, ptrdiff_t first, ptrdiff_
 {
     const ptrdiff_t C = job->s->C, N = job->s->N;
     const T *x = job->x + first, count = (T)N;
-    T mean[STRIP] = {0}, var[STRIP] = {0};
+    T origin[STRIP], mean[STRIP] = {0}, var[STRIP] = {0};
+    for (ptrdiff_t i = 0; i < width; i++)
+        origin[i] = origin_of(x + i);
     for (ptrdiff_t n = 0; n < N; n++)
         for (ptrdiff_t i = 0; i < width; i++)
-            mean[i] += x[n * C + i] - x[i];
+            mean[i] += x[n * C + i] - origin[i];
     for (ptrdiff_t i = 0; i < width; i++)
-        mean[i] = x[i] + mean[i] / count;
+        mean[i] = origin[i] + mean[i] / count;
     for (ptrdiff_t n = 0; n < N; n++)
         for (ptrdiff_t i = 0; i < width; i++)
             var[i] += (x[n * C + i] - mean[i]) * (x[n * C + i] - mean[i]);
@@ -163,19 +176,25 @@ ALWAYS_INLINE void strip_backward(const batchnorm_job *job, ptrdiff_t first, ptr
             job->dbeta[first + i] = sum[i];
             job->dgamma[first + i] = slope[i] * inverse;
         }
-        sum[i] = job->s->train ? sum[i] / count : 0;
-        slope[i] = job->s->train ? slope[i] * (inverse * inverse / count) : 0;
+        sum[i] /= count;
+        slope[i] *= inverse * inverse / count;
         scale[i] = job->gamma[first + i] * inverse;
     }
     if (part == SUMS_ONLY)
         return;
+    if (!job->s->train) {
+        for (ptrdiff_t n = 0; n < N; n++)
+            for (ptrdiff_t i = 0; i < width; i++)
+                dx[n * C + i] = dout[n * C + i] * scale[i];
+        return;
+    }
     for (ptrdiff_t n = 0; n < N; n++)
         _Pragma("GCC ivdep") for (ptrdiff_t i = 0; i < width; i++)
         {
             const T d = dout[n * C + i] - sum[i] - (x[n * C + i] - mean[i]) * slope[i];
             rest[i] += dx[n * C + i] = d * scale[i];
         }
-    if (job->s->train && part == WHOLE)
+    if (part == WHOLE)
         centre_strip(dx, rest, N, C, width);
 }
 

@@ -8,17 +8,18 @@ typedef struct {
 } softmax_job;
 
 /* Turn the loss of a label, and its gradient, into those of a target that is shared by all classes
- * to the part s: -mean(log p) = -log p[y] + mean(x[y] - x). */
+ * to the part s: -mean(log p) = -log p[y] + mean(x[y] - x).  Where p[y] is 0 the loss is infinite
+ * already, and minus infinity is not to be taken from it. */
 static T smoothed_loss(const softmax_job *job, const T *x, T *dx, int64_t y, T loss)
 {
     const T s = job->smoothing, C = (T)job->C, N = (T)job->N;
     T sum = 0;
     for (ptrdiff_t c = 0; c < job->C; c++) {
-        sum += x[y] - x[c];
+        sum += c == y ? 0 : x[y] - x[c];
         dx[c] -= s / (C * N);
     }
     dx[y] += s / N;
-    return loss + s * (sum / C);
+    return isinf(loss) ? loss : loss + s * (sum / C);
 }
 
 static void softmax_task(const void *arg, ptrdiff_t n, int thread)

@@ -95,7 +95,7 @@ def deprocess(img: Any, should_rescale: bool = True) -> Any:
     _check_images("deprocess", "img", img)
     if img.shape[1] != 3 or len(img) == 0:
         raise ValueError(f"deprocess: img has shape {tuple(img.shape)}; expected (1, 3, H, W)")
-    channels_last = img[0].detach().cpu().permute(1, 2, 0).numpy()
+    channels_last = _as_array(img[0]).transpose(1, 2, 0)
     return Image.fromarray(deprocess_image(channels_last, should_rescale))
 
 
@@ -149,7 +149,7 @@ def blur_image(X: Any, sigma: float = 1) -> Any:
     sigma = checks.number("blur_image", "sigma", sigma, low=0, high=_MOST_SIGMA)
     _check_images("blur_image", "X", X)
     bell = _bell(sigma)
-    images = X.detach().cpu().numpy()
+    images = _as_array(X)
     for axis in (2, 3):
         images = _smooth(images, bell, axis)
     with torch.no_grad():
@@ -407,6 +407,12 @@ def _check_images(where: str, name: str, X: Any, shape: str = "(N, C, H, W)") ->
         raise TypeError(f"{where}: {name} is a {found}; expected a Tensor of floats {shape}")
     if X.ndim != 4 or 0 in X.shape[1:] or (shape[1] == "1" and len(X) != 1):
         raise ValueError(f"{where}: {name} has shape {tuple(X.shape)}; expected {shape}")
+
+
+def _as_array(tensor: Any) -> np.ndarray:
+    """Return a tensor as an array, of float32 where NumPy has not its dtype."""
+    tensor = tensor.detach().cpu()
+    return np.asarray((tensor.float() if tensor.dtype.itemsize < 4 else tensor).numpy())
 
 
 def _bell(sigma: float) -> np.ndarray:

@@ -185,7 +185,7 @@ def copy_from_torch(net: Any, model: Network) -> None:
 
 def _array(tensor: Any, dtype: np.dtype) -> np.ndarray:
     """Return a copy of a tensor as an array."""
-    return np.array(tensor.detach().cpu().numpy(), dtype)
+    return np.array(tensor.detach().cpu().double().numpy(), dtype)  # NumPy has no bfloat16
 
 
 def _check_network(where: str, model: Any) -> None:

@@ -21,6 +21,7 @@ __all__ = ["plot_activations", "plot_filters"]
 
 _PAPER = 0.75  # grey between filters: black and white pixels at their edges both show
 _COLUMNS = 4  # of histograms in a figure
+_MOST = 1e100  # of an activation: sums of squares are finite
 
 
 def plot_filters(
@@ -100,13 +101,17 @@ def plot_activations(
     """
     where = "plot_activations"
     arrays = {
-        str(name): checks.real_array(where, f"activations[{name!r}]", values).ravel()
+        str(name): checks.real_array(where, f"activations[{name!r}]", values)
+        .ravel()
+        .astype(np.float64)
         for name, values in checks.mapping(where, "activations", activations).items()
     }
     bins = checks.integer(where, "bins", bins, 1, 10_000)
     for name, values in arrays.items():
-        if not values.size or not np.isfinite(values).all():
-            raise ValueError(f"{where}: {name} is empty or not finite; expected numbers")
+        if not values.size or not np.abs(values).max() < _MOST:
+            raise ValueError(
+                f"{where}: {name} is empty, or not all below {_MOST:g}; expected finite numbers"
+            )
     if not arrays:
         raise ValueError(f"{where}: there are no activations; expected at least one layer")
     columns = min(len(arrays), _COLUMNS)
@@ -114,7 +119,7 @@ def plot_activations(
     figure = new_figure(2.6 * max(columns, 2), 2.2 * rows + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, values) in zip(panels, arrays.items()):
-        _histogram(axes, name, values.astype(np.float64), bins)
+        _histogram(axes, name, values, bins)
     for axes in panels[len(arrays) :]:
         axes.set_axis_off()
     return finish(figure, title, path)

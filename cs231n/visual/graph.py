@@ -48,7 +48,10 @@ def plot_graph(
     ValueError, TypeError
         If an edge or a gradient belongs to no node, or a place is no pair of numbers.
     """
-    gradients = checks.mapping("plot_graph", "gradients", gradients or {})
+    gradients = {
+        str(name): text
+        for name, text in checks.mapping("plot_graph", "gradients", gradients or {}).items()
+    }
     nodes, edges = _checked_graph("plot_graph", nodes, edges, gradients)
     columns, rows = zip(*nodes.values())
     width, height = max(columns) - min(columns) + 1, max(rows) - min(rows) + 1
@@ -70,22 +73,22 @@ def plot_graph(
 def _checked_graph(
     where: str, nodes: Any, edges: Any, gradients: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[Any]]:
-    """Return the nodes with their places, and the edges, each a pair of nodes."""
+    """Return the nodes with their places, and the edges, each a pair of nodes; names are text."""
     places = {}
     for name, place in checks.mapping(where, "nodes", nodes).items():
         numbers = checks.sequence(where, f"nodes[{name!r}]", place)
-        places[name] = [checks.number(where, "place", number, -1e3, 1e3) for number in numbers]
+        places[str(name)] = [checks.number(where, "place", number, -1e3, 1e3) for number in numbers]
     pairs = [
-        checks.sequence(where, "edges", edge) for edge in checks.sequence(where, "edges", edges)
+        [str(name) for name in checks.sequence(where, "edges", edge)]
+        for edge in checks.sequence(where, "edges", edges)
     ]
     if not places or any(len(pair) != 2 for pair in [*places.values(), *pairs]):
         raise ValueError(f"{where}: found {nodes} and {edges}; expected nodes and pairs of them")
     named = [*gradients, *(name for pair in pairs for name in pair)]
-    unknown = sorted({str(name) for name in named if str(name) not in places})
+    unknown = sorted({name for name in named if name not in places})
     if unknown:
         raise ValueError(
-            f"{where}: {', '.join(unknown)} are no nodes; expected some of"
-            f" {', '.join(map(str, places))}"
+            f"{where}: {', '.join(unknown)} are no nodes; expected some of {', '.join(places)}"
         )
     return places, pairs
 

@@ -72,12 +72,23 @@ def _from_lists(where: str, run: Any, name: str) -> History:
             f"{where}: a {type(run).__name__} has no {', '.join(missing)}; expected a Solver,"
             f" or a dict of names and Solvers"
         )
-    loss, train, val = (np.asarray(getattr(run, a), dtype=np.float64) for a in _ATTRIBUTES)
-    val_loss = np.asarray(getattr(run, "val_loss_history", []), dtype=np.float64)
-    at = np.asarray(getattr(run, "accuracy_iterations", []), dtype=np.float64)
+    loss, train, val = (_numbers(where, run, attribute) for attribute in _ATTRIBUTES)
+    val_loss, at = (_numbers(where, run, a) for a in ("val_loss_history", "accuracy_iterations"))
     if len(at) != len(val_loss):
         at, val_loss = np.empty(0), np.empty(0)
     return History(name, loss, train, val, val_loss, at)
+
+
+def _numbers(where: str, run: Any, attribute: str) -> np.ndarray:
+    """Return a list of a run; None in it is no number, and no list is an empty one."""
+    found = getattr(run, attribute, [])
+    try:
+        numbers = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where}: {attribute} is no list of numbers ({error})") from error
+    if numbers.ndim != 1:
+        raise ValueError(f"{where}: {attribute} is {found!r:.60}; expected a list of numbers")
+    return numbers
 
 
 def _from_folder(where: str, folder: Path, name: str) -> History:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import types
 
 import numpy as np
 import pytest
@@ -217,6 +218,13 @@ def test_a_history_that_is_none_is_refused(content, message, folder):
         compare_runs([folder])
 
 
+def with_losses(losses):
+    """Return a run with these losses."""
+    return types.SimpleNamespace(
+        loss_history=losses, train_acc_history=[0.1, None], val_acc_history=[0.1, 0.2]
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -244,9 +252,14 @@ def test_a_history_that_is_none_is_refused(content, message, folder):
             "expected 3 channels or 1",
         ),
         (lambda: plot_activations({}), ValueError, "there are no activations"),
-        (lambda: plot_activations({"a": [np.nan]}), ValueError, "a is empty or not finite"),
+        (lambda: plot_activations({"a": [np.nan]}), ValueError, "a is empty, or not all below 1e"),
+        (lambda: plot_activations({"a": [1e308, -1e308]}), ValueError, "a is empty, or not all"),
+        (lambda: plot_activations({"a": []}), ValueError, "a is empty, or not all below"),
         (lambda: compare_runs("runs"), TypeError, "runs is 'runs'; expected several"),
         (lambda: compare_runs({}), ValueError, "compare_runs: no runs to compare"),
+        (lambda: compare_runs([with_losses(None)]), ValueError, "loss_history is None; expected a"),
+        (lambda: compare_runs([with_losses("abc")]), TypeError, "loss_history is no list of num"),
+        (lambda: compare_runs([with_losses([[1], [2]])]), ValueError, r"loss_history is \[\[1\], "),
         (lambda: compare_runs([3]), TypeError, "compare_runs: a int has no loss_history"),
         (
             lambda: compare_runs(["no/such/run"]),

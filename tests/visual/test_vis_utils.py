@@ -307,3 +307,8 @@ def test_plot_graph_draws_nodes_and_both_ways_of_every_edge(tmp_path):
 def test_plot_graph_refuses_what_is_no_node():
     with pytest.raises(ValueError, match="plot_graph: v, z are no nodes; expected some of x"):
         plot_graph({"x": (0, 0)}, [("x", "z")], {"v": "dv"})
+
+
+def test_nodes_may_be_numbers():
+    (axes,) = plot_graph({1: (0, 0), "2": (1, 0)}, [(1, 2)], {2: "d2"}).axes
+    assert {"1", "2", "d2"} <= {text.get_text() for text in axes.texts}

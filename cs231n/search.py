@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ from cs231n.core import checks
 from cs231n.files import lock
 from cs231n.files import storage as files
 from cs231n.files.lock import LockedError
+from cs231n.files.regular import read_text
 from cs231n.searching import pictures, study, table
 from cs231n.searching.job import STOP, Job, Outcome, Stopped, store_data, work
 from cs231n.searching.space import Choice, Range, checked, grid
@@ -45,6 +47,7 @@ __all__ = ["Choice", "Job", "Range", "Results", "Row", "search"]
 _WHERE = "search"
 _ATTEMPTS = 3  # of a trial whose worker died
 _TABLE = "trials.csv"
+_IDENTITY = "search.id"
 _LOST = ("KilledWorker", "CommClosedError", "FutureCancelledError")  # what Dask says of a worker
 
 
@@ -176,7 +179,8 @@ def search(
         if data is not None:
             store_data(place, dict(checks.mapping(_WHERE, "data", data)))
         with closing(_workers(executor, jobs)) as workers:
-            return _Search(trial, settings, place, workers).run()
+            identity = _identity(place, settings.name, resume)
+            return _Search(trial, settings, place, workers, identity).run()
 
 
 class _Settings(NamedTuple):
@@ -210,6 +214,17 @@ def _claimed(folder: Path, resume: bool) -> Path:
     return folder.absolute()
 
 
+def _identity(folder: Path, name: str, resume: bool) -> str:
+    """Return what tells this search's trials from those of others that share its study.
+
+    Searches of version 1.0.0 told them by the study's name, which the others have, too.
+    """
+    path = folder / _IDENTITY
+    if not resume:
+        files.write_text(path, secrets.token_hex(16))
+    return read_text(_WHERE, path) if path.exists() else name
+
+
 def _workers(executor: Any, jobs: int) -> Callable[[], Workers]:
     """Return what makes the workers."""
     if executor is None:
@@ -229,12 +244,20 @@ class _Search:
     settings : _Settings
     folder : Path
     workers : Workers
+    identity : str
+        What its trials are marked with.
     """
 
     def __init__(
-        self, trial: Callable[[Job], Any], settings: _Settings, folder: Path, workers: Workers
+        self,
+        trial: Callable[[Job], Any],
+        settings: _Settings,
+        folder: Path,
+        workers: Workers,
+        identity: str,
     ) -> None:
         self._trial, self._settings, self._folder, self._workers = trial, settings, folder, workers
+        self._identity = identity
         pruner = study.pruner(settings.prune)
         self._study = study.opened(folder, settings.storage, settings.name, pruner)
         self._waiting = deque(self._unfinished())
@@ -299,7 +322,7 @@ class _Search:
     def _job(self, trial: Any) -> Job:
         """Return the job of a trial, with its folder made."""
         settings = self._settings
-        trial.set_user_attr("search", settings.name)
+        trial.set_user_attr("search", self._identity)
         values = {name: one.suggest(trial, name) for name, one in settings.space.items()}
         folder = self._folder / f"trial-{trial.number:04d}"
         folder.mkdir(exist_ok=True)
@@ -314,7 +337,7 @@ class _Search:
             settings.sampler, settings.seed, settings.space, settings.points, 0
         )
         for one in self._study.get_trials(deepcopy=False):
-            ours = settings.storage is None or one.user_attrs.get("search") == settings.name
+            ours = settings.storage is None or one.user_attrs.get("search") == self._identity
             if ours and not one.state.is_finished():
                 trial = study.optuna().trial.Trial(self._study, one._trial_id)
                 found.append(self._job(trial))

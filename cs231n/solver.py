@@ -335,7 +335,7 @@ class Solver:
         self._sharing: Ranks | None = None  # during `train`, if there are several
         self._is_watched = False  # whether the first of them has callbacks
         if self._ranks is not None and not self._ranks.is_first:
-            self.verbose, self.checkpoint_name = False, None
+            self.verbose, self.progress, self.checkpoint_name = False, False, None
             self._callbacks = Callbacks((), self._tell)
 
     def _check_rate(self) -> None:
@@ -1151,9 +1151,9 @@ class Solver:
         l2 = self.model.l2_strengths() if leaves else {}
         if self.clip_norm is None:
             return loss, grads, l2
-        for name, strength in l2.items():
+        for name, strength in l2.items():  # the norm is that of the whole gradient
             grads[name] = fast_optim.add_scaled(grads[name], strength, self.model.params[name])
-        return loss, optim.clip_gradients(grads, self.clip_norm), {}
+        return loss, grads, {}
 
     def _is_finite(self, loss: float) -> bool:
         """Tell whether a loss is a finite number; another one is an error or, once, a warning."""

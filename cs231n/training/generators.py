@@ -65,7 +65,7 @@ def find(rng: Any, functions: Mapping[str, Any], model: Any) -> Sources:
         found, trouble = _reachable(function)
         kept += [(f"{name} {index}" if index else name, one) for index, one in enumerate(found)]
         lost += [f"{name} {text}" for text in trouble]
-    dropout = getattr(model, "dropout_param", {}).get("rng")
+    dropout = (getattr(model, "dropout_param", None) or {}).get("rng")
     found, trouble = _reachable(dict(getattr(model, "__dict__", {})))
     others = [one for one in found if one is not dropout]
     kept += [("dropout", dropout), *((f"model {i}", one) for i, one in enumerate(others, start=1))]

@@ -87,7 +87,8 @@ class UpdateRatios(Callback):
     def _keep_parameters(self, solver: Any) -> None:
         """Copy the parameters where the next step is to be measured."""
         done = len(solver.loss_history)
-        if (done + 1) % self.every == 0 and self._before_at != done and not solver.state.pending:
+        # Also those that are kept already: since then the best ones may have come into the model.
+        if (done + 1) % self.every == 0 and not solver.state.pending:
             self._keep(solver, done)
 
     def _keep(self, solver: Any, done: int) -> None:

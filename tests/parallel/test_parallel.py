@@ -195,10 +195,16 @@ def test_every_option_makes_the_steps_of_one_process(case, size):
         if isinstance(found, BaseException):
             raise found
         assert_same_run(found, expected, tolerance=1e-10)
+        assert found.gradient_norm == pytest.approx(expected.gradient_norm, nan_ok=True)
         for mine, theirs in zip(found.model.bn_params, expected.model.bn_params):
             for name in ("running_mean", "running_var"):
                 if name in theirs:
                     assert_close(mine[name], theirs[name])
+
+
+def test_one_rank_draws_a_progress_bar():
+    ranks = run_ranks(2, lambda communicator: solver(communicator, progress=True))
+    assert [rank.progress for rank in ranks] == [True, False]
 
 
 def test_an_unknown_form_of_gelu_is_refused_before_anything_changes():

@@ -280,6 +280,18 @@ def test_update_ratios_are_those_of_the_steps():
     assert len(dead.lines) == 2
 
 
+def test_the_ratios_of_a_second_training_begin_with_the_best_parameters():
+    seen, ratios = [], UpdateRatios(every=1)
+    run = solver(ratios, Keeper(seen), num_epochs=1)
+    run.train()
+    run.model.params["W2"][...] += 1  # as the best parameters are put into the model
+    before = run.model.params["W2"].copy()
+    done = len(seen)
+    run.train()
+    expected = np.linalg.norm(seen[done] - before) / np.linalg.norm(before)
+    assert ratios.ratios["W2"][done] == pytest.approx(expected)
+
+
 def test_a_ratio_that_was_measured_once_is_seen():
     ratios = UpdateRatios(every=4)
     solver(ratios, num_epochs=1).train()

@@ -56,7 +56,7 @@ times the ratio of steps of the same recipe (`python benchmarks/recipe_steps.py`
 its ways. GFLOP/s count a convolution as its direct sum; beside them stands the rate of a large
 matrix product, measured in the same command, and the time that the steps would take at it. In the
 figure a line is a run, and its point the end, with changed copies where the recipe has them; a run
-of one epoch is its point."""
+of one epoch is its point. The machine: {machine}."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -341,6 +341,11 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
+def _machines() -> str:
+    """Return what the recorded runs were made on."""
+    return "; ".join(sorted({row["processor"] for row in read(MEASURED) if row["processor"]}))
+
+
 def show(readme: Path = README, figure: Path = FIGURE) -> None:
     """Write the table into the README, and the figure that it shows."""
     rows, drawn = table(), draw()
@@ -353,7 +358,7 @@ def show(readme: Path = README, figure: Path = FIGURE) -> None:
     text = "\n".join(
         [
             BEGIN,
-            *_PROSE.splitlines(),
+            *_PROSE.format(machine=_machines()).splitlines(),
             "",
             *(f"| {' | '.join(cells)} |" for cells in lines),
             "",

@@ -137,7 +137,7 @@ def _parsers(modules: dict[str, Any]) -> tuple[_Parser, dict[str, _Parser]]:
         title="commands", dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in modules:
             modules[name].add_options(command)
     return parser, dict(commands.choices)

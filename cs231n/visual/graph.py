@@ -82,7 +82,7 @@ def _checked_graph(
         [str(name) for name in checks.sequence(where, "edges", edge)]
         for edge in checks.sequence(where, "edges", edges)
     ]
-    if not places or any(len(pair) != 2 for pair in [*places.values(), *pairs]):
+    if {*map(len, places.values()), *map(len, pairs)} != {2}:
         raise ValueError(f"{where}: found {nodes} and {edges}; expected nodes and pairs of them")
     named = [*gradients, *(name for pair in pairs for name in pair)]
     unknown = sorted({name for name in named if name not in places})

@@ -200,8 +200,7 @@ class Network:
     @property
     def num_classes(self) -> int:
         """Number of scores that the network gives for each sample, after its last layer."""
-        last = [layer.weights[-1] for layer in self._layers if layer.weights][-1]
-        return len(self.params[last])
+        return len(self.params[self.last_weights()[-1]])
 
     def weight_names(self) -> list[str]:
         """Return the names of the weights, which are all parameters but biases, scales, shifts."""
@@ -453,8 +452,8 @@ class Network:
         return {**(self._arguments or {}), **own}
 
     def last_weights(self) -> tuple[str, ...]:
-        """Return the names of the parameters of the last layer, which gives the scores."""
-        return self._layers[-1].weights
+        """Return the names of the parameters of the last layer that has any, for the scores."""
+        return [layer.weights for layer in self._layers if layer.weights][-1]
 
     def _description(self) -> dict[str, Any]:
         """Return the arrays that describe the network, or none where they would be untrue."""

@@ -14,7 +14,7 @@ from test_train_data import pets
 from cs231n.__main__ import main
 from cs231n.classifiers import ConvNet, load_model
 from cs231n.commands import trained
-from cs231n.commands.train import start
+from cs231n.commands.train import build, start
 from cs231n.data_utils import load_image_folder
 from cs231n.files import storage
 from cs231n.training import checkpoint
@@ -113,6 +113,43 @@ def test_names_of_classes_and_their_number_tell_whether_they_are_the_same(work):
     before, after = parameters(work / "two-layer"), parameters("run")
     np.testing.assert_allclose(after["W1"], before["W1"], rtol=1e-4)
     assert not np.allclose(after["W2"], before["W2"], rtol=0.1)
+
+
+@pytest.mark.parametrize("classes", [("jay", "owl", "emu"), ("jay", "owl")])
+def test_a_last_layer_whose_scores_are_divided_is_new_for_other_classes(classes, tmp_path, capsys):
+    folder = pets(tmp_path / "data", classes, count=10, side=8)
+    other = ConvNet("conv4-gmax-fc3/9", (3, 8, 8))
+    other.remember(load_image_folder(pets(tmp_path / "pets", count=5, side=8), 8))
+    other.save(tmp_path / "own")
+    words = ["--from", str(tmp_path / "own.npz"), "--data", str(folder), *SMALL]
+    assert main(["train", *words, "--output", str(tmp_path / "run")]) == 0
+    assert "but for W2 and b2, which are new: there are other classes" in capsys.readouterr().out
+    new = load_model(tmp_path / "run")
+    assert new.arguments()["architecture"] == f"conv4-gmax-fc{len(classes)}/9"
+    assert new.params["W2"].shape == (4, len(classes))
+    np.testing.assert_allclose(new.params["W1"], other.params["W1"], rtol=1e-4, atol=1e-6)
+    if len(classes) == 3:
+        assert not np.allclose(new.params["W2"], other.params["W2"], rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [("conv4-fc8-fc10", "conv4-fc8-fc5"), ("conv4-fc10/9", "conv4-fc5/9"), ("fc10", "fc5")],
+)
+def test_an_architecture_ends_in_other_scores(architecture, expected):
+    assert build.ending_in(architecture, 5) == expected
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    data = load_image_folder(pets(tmp_path / "pets", count=5, side=8), 8)
+    other = ConvNet("conv4-gmax-fc3", (3, 8, 8))
+    other.remember(data)
+    model = ConvNet("conv5-gmax-fc3", (3, 8, 8))
+    message = r"--from there: W1 has shape \(4, 3, 3, 3\); expected \(5, 3, 3, 3\)"
+    with pytest.raises(ValueError, match=message):
+        start.take_weights(
+            argparse.Namespace(start="there"), trained.Trained(other, other.inputs), model, data
+        )
 
 
 @pytest.mark.long

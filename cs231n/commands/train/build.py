@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -133,8 +134,8 @@ def _shallow(options: argparse.Namespace, common: dict[str, Any]) -> Network:
 
 
 def ending_in(architecture: str, classes: int) -> str:
-    """Return an architecture with so many scores at its end."""
-    return f"{architecture.rpartition('-')[0]}-fc{classes}"
+    """Return an architecture with so many scores at its end, divided as they were."""
+    return re.sub(r"fc[0-9]+(/[0-9]+)?$", rf"fc{classes}\g<1>", architecture)
 
 
 def _require_classes(model: Network, classes: int) -> None:

@@ -12,6 +12,7 @@ from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerCo
 from cs231n.commands import trained
 from cs231n.commands.train.build import ending_in
 from cs231n.commands.train.options import OF_NETWORK, drop_unsuited, flag
+from cs231n.core import checks
 from cs231n.data.dataset import Dataset
 
 __all__ = ["described", "fit_classes", "take_weights"]
@@ -131,7 +132,7 @@ def take_weights(
     Raises
     ------
     ValueError
-        If the images have another size.
+        If the images or a layer of the network have another size.
     """
     old, shape = other.model, data["X_train"].shape[1:]
     if shape != other.inputs.image_shape:
@@ -144,9 +145,11 @@ def take_weights(
     )
     for name in model.params:
         if same or name not in last:
-            model.params[name] = old.params[name].astype(model.dtype)
-    for param, theirs in zip(model.bn_params, old.bn_params):
-        param.update({key: np.array(v) for key, v in theirs.items() if key.startswith("running")})
+            theirs, expected = old.params[name], model.params[name].shape
+            checks.exact_shape(f"--from {options.start}", name, theirs, expected)
+            model.params[name] = theirs.astype(model.dtype)
+    for param, found in zip(model.bn_params, old.bn_params):
+        param.update({key: np.array(v) for key, v in found.items() if key.startswith("running")})
     if same:
         print(f"starting from {options.start}", flush=True)
     else:

@@ -266,9 +266,13 @@ def _words(value: Any) -> list[str]:
     if isinstance(value, Range):
         return [f"{value.low!r}:{value.high!r}{':log' if value.log else ''}"]
     if isinstance(value, Choice):
-        texts = {True: "on", False: "off"}
-        return [",".join(texts.get(one, str(one)) for one in value.values)]
+        return [",".join(map(_text, value.values))]
     return [str(value)]
+
+
+def _text(value: Any) -> str:
+    """Return the text of a value in a list: 1 is no flag, though it equals True."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 class _Parser(argparse.ArgumentParser):

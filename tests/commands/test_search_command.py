@@ -57,6 +57,16 @@ def test_every_option_of_train_takes_what_it_can():
     assert (chosen.hidden_dims, chosen.batch_size, chosen.epochs) == ([60, 30, 7], 20, 2)
 
 
+def test_what_is_searched_is_read_as_it_was_written(tmp_path):
+    words = ["--weight-decay", "0,5e-4", "--label-smoothing", "0.0,1.0", "--epochs", "1,0,2"]
+    options = parse(*words, "--augment", "on,off", "--learning-rate", "1e-5:1:log", "--standardize")
+    search._write_configuration(tmp_path, options)
+    read = search._read_configuration(tmp_path)
+    assert search._split(read) == search._split(options)
+    assert read.augment.values == (True, False)
+    assert str(read.weight_decay.values) == "(0.0, 0.0005)"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

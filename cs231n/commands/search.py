@@ -17,6 +17,7 @@ from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, run_folder
 from cs231n.commands.train.options import (
     OF_NORMALIZATION,
+    Remember,
     actions,
     adder,
     drop_unsuited,
@@ -83,6 +84,7 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
 def _add_searched(group: Any, name: str, action: argparse.Action) -> None:
     """Declare an option of `train`, with a range or a list where there may be one."""
     settings: dict[str, Any] = {"help": action.help, "default": action.default, "dest": name}
+    settings.update(action=Remember)
     if name in _FIXED:
         group._add_action(action)
         return
@@ -292,18 +294,24 @@ def _parser() -> _Parser:
 
 def _resumed(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options of the search in a folder, with those given now that may change."""
-    folder, start = options.resume, vars(_parser().parse_args([]))
-    given = {name: value for name, value in vars(options).items() if start.get(name) != value}
-    fixed = sorted(given.keys() & start.keys() - {*_FREE, "resume", "given"})
+    folder, given = options.resume, _given(options)
+    fixed = sorted(given - {*_FREE, "resume"})
     if fixed:
         raise ValueError(
             f"--resume takes the options from {folder}; found {', '.join(map(flag, fixed))} too,"
             f" expected none but {', '.join(map(flag, _FREE))}"
         )
     found = _read_configuration(folder)
-    for name in {*_FREE, "resume", "command"} & given.keys():
-        setattr(found, name, given[name])
+    for name in given:
+        setattr(found, name, getattr(options, name))
     return found
+
+
+def _given(options: argparse.Namespace) -> set[str]:
+    """Return the names of the options that stood on the command line, if only with the default."""
+    remembered = getattr(options, "given", ())
+    start = vars(_parser().parse_args([]))
+    return {name for name in start if name in remembered or getattr(options, name) != start[name]}
 
 
 def _read_configuration(folder: Path) -> argparse.Namespace:

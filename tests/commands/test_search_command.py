@@ -67,6 +67,16 @@ def test_what_is_searched_is_read_as_it_was_written(tmp_path):
     assert str(read.weight_decay.values) == "(0.0, 0.0005)"
 
 
+def test_defaults_that_are_given_to_a_search_that_goes_on_are_given(tmp_path):
+    start = parse("--trials", "50", "--threads", "3", "--epochs", "2", "--reg", "0.1,0.2")
+    search._write_configuration(tmp_path, start)
+    found = search._resumed(parse("--resume", str(tmp_path), "--trials", "20"))
+    assert (found.trials, found.threads, found.epochs) == (20, 3, 2)
+    for word in ("--epochs=1", "--augment=off", "--dtype=float32", "--sampler=random"):
+        with pytest.raises(ValueError, match=f"found {word.partition('=')[0]} too"):
+            search._resumed(parse("--resume", str(tmp_path), word))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from cs231n.commands import train
 from cs231n.commands.surroundings import tell
-from cs231n.commands.train import build, run_folder
+from cs231n.commands.train import build, run_folder, start
 from cs231n.commands.train.options import (
+    OF_NETWORK,
     OF_NORMALIZATION,
     Remember,
     actions,
@@ -30,6 +31,7 @@ from cs231n.files import storage
 from cs231n.search import Choice, Job, Range, Results, search
 from cs231n.searching import study, workers
 from cs231n.searching.space import parsed
+from cs231n.training import checkpoint
 
 __all__ = ["add_options", "run"]
 
@@ -130,6 +132,8 @@ def run(options: argparse.Namespace) -> int:
     study.optuna()  # a missing extra is told before anything is made
     if options.resume is not None:
         options = _resumed(options)
+    else:
+        start.refuse_another_network(options)
     space, fixed = _split(options)
     if not space:
         raise ValueError(
@@ -198,33 +202,40 @@ def _split(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]
             if isinstance(word, (Range, Choice)):
                 space[name if len(words) == 1 else f"{name}.{index}"] = word
         fixed[name] = value
+    # What describes another network beside --from went unheeded in older versions.
+    fixed["given"] = getattr(options, "given", set()) - set(OF_NETWORK)
     return space, fixed
 
 
 def _trial(fixed: dict[str, Any], job: Job) -> Any:
     """Train a run of the search, or go on with it, in its folder; return its Solver."""
-    options = _options(fixed, job)
-    drop_unsuited(options, OF_NORMALIZATION)  # which one of those tried may not have
-    refuse_unsuited(options)
-    if not os.path.lexists(job.folder / "config.json"):
-        run_folder.write_configuration(job.folder, options)
+    if not checkpoint.exists(job.folder / run_folder.CHECKPOINT):
+        run_folder.write_configuration(job.folder, _fitting(_options(fixed, job)))
     found: list[Any] = []
 
     def watch(solver: Any) -> None:
         solver.on_check = job.report
         found.append(solver)
 
-    start = {name: action.default for name, action in actions().items()}
-    going_on = argparse.Namespace(**{**start, "resume": job.folder})
+    defaults = {name: action.default for name, action in actions().items()}
+    going_on = argparse.Namespace(**{**defaults, "resume": job.folder})
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         train.train(going_on, _load, watch)
     return found[0]
 
 
+def _fitting(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options of a trial with what --from brings, without what would do nothing."""
+    start.described(options)
+    drop_unsuited(options, OF_NORMALIZATION)  # which one of those tried may not have
+    refuse_unsuited(options)
+    return options
+
+
 def _options(fixed: dict[str, Any], job: Job) -> argparse.Namespace:
     """Return the options of a trial, as `train` takes them."""
-    start = {name: action.default for name, action in actions().items()}
-    options = argparse.Namespace(**{**start, "seed": job.seed})
+    defaults = {name: action.default for name, action in actions().items()}
+    options = argparse.Namespace(**{**defaults, "seed": job.seed})
     for name, value in fixed.items():
         words = value if isinstance(value, list) else [value]
         keys = [name if len(words) == 1 else f"{name}.{i}" for i in range(1, len(words) + 1)]
@@ -245,24 +256,26 @@ def _load(options: argparse.Namespace) -> Dataset:
 @functools.lru_cache(maxsize=1)
 def _loaded(chosen: tuple[tuple[str, Any], ...]) -> Dataset:
     """Load the data that these options name."""
-    start = {name: action.default for name, action in actions().items()}
-    return build.load_data(argparse.Namespace(**{**start, **dict(chosen)}))
+    defaults = {name: action.default for name, action in actions().items()}
+    return build.load_data(argparse.Namespace(**{**defaults, **dict(chosen)}))
 
 
 def _write_configuration(folder: Path, options: argparse.Namespace) -> None:
     """Write the options as words of a command line, which are checked when they are read."""
-    start = vars(_parser().parse_args([]))
+    given = _given(options) - {"output", "resume"}
+    if not options.mirror:
+        given.discard("mirror")  # no word behind it turns it off
     words: list[str] = []
     for name, value in vars(options).items():
-        if name in start and name not in ("output", "resume") and value != start[name]:
+        if name in given:
             words += [flag(name), *_words(value)]
     storage.write_text(folder / _CONFIGURATION, json.dumps({"words": words}, indent=2) + "\n")
 
 
 def _words(value: Any) -> list[str]:
     """Return the words that give an option a value."""
-    if value is True:
-        return []
+    if isinstance(value, bool):
+        return [] if value else ["off"]
     if isinstance(value, list):
         return [word for one in value for word in _words(one)]
     if isinstance(value, Range):
@@ -310,8 +323,12 @@ def _resumed(options: argparse.Namespace) -> argparse.Namespace:
 def _given(options: argparse.Namespace) -> set[str]:
     """Return the names of the options that stood on the command line, if only with the default."""
     remembered = getattr(options, "given", ())
-    start = vars(_parser().parse_args([]))
-    return {name for name in start if name in remembered or getattr(options, name) != start[name]}
+    defaults = vars(_parser().parse_args([]))
+    return {
+        name
+        for name, default in defaults.items()
+        if name in remembered or getattr(options, name) != default
+    }
 
 
 def _read_configuration(folder: Path) -> argparse.Namespace:

@@ -9,7 +9,9 @@ import pytest
 from trials import Inline
 
 from cs231n.__main__ import main
+from cs231n.classifiers import ConvNet
 from cs231n.commands import search
+from cs231n.data_utils import get_builtin_data, standardize
 from cs231n.search import Choice, Range, _Search
 
 pytest.importorskip("optuna")
@@ -77,6 +79,24 @@ def test_defaults_that_are_given_to_a_search_that_goes_on_are_given(tmp_path):
             search._resumed(parse("--resume", str(tmp_path), word))
 
 
+def test_trials_start_from_another_network_with_their_own_options(tmp_path):
+    data = get_builtin_data(40, 20, 10)
+    standardize(data)
+    other = ConvNet("conv4-gmax-fc10", data["X_train"].shape[1:], reg=0.5)
+    other.remember(data)
+    other.save(tmp_path / "own")
+    words = ["--from", str(tmp_path / "own.npz"), "--reg", "0.1,0.2", "--label-smoothing", "0.1"]
+    search._write_configuration(tmp_path, parse(*words, "--standardize", "off"))
+    fixed = search._split(search._read_configuration(tmp_path))[1]
+    job = argparse.Namespace(seed=3, values={"reg": 0.2})
+    chosen = search._fitting(search._options(fixed, job))
+    assert (chosen.model, chosen.architecture) == ("convnet", "conv4-gmax-fc10")
+    assert (chosen.reg, chosen.label_smoothing, chosen.standardize) == (0.2, 0.1, False)
+    fixed = search._split(parse(*words[:2], "--epochs", "1,2"))[1]
+    chosen = search._fitting(search._options(fixed, argparse.Namespace(seed=3, values={})))
+    assert (chosen.reg, chosen.standardize) == (0.5, True)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -136,6 +156,7 @@ def test_a_run_alone_comes_to_what_its_trial_did(tmp_path, in_process):
         (["--learning-rate", "0.1"], "nothing is searched"),
         (["--resume", "{}", "--epochs", "3"], "found --epochs too"),
         (["--resume", "{}"], "is no folder of a search"),
+        (["--from", "{}", "--model", "two-layer,convnet"], "takes the network from there; found"),
         (["--output", "{}", "--reg", "0:1", "--shift", "2"], "every trial has failed"),
     ],
 )

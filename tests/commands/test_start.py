@@ -14,8 +14,8 @@ from test_train_data import pets
 from cs231n.__main__ import main
 from cs231n.classifiers import ConvNet, load_model
 from cs231n.commands import trained
-from cs231n.commands.train import build, start
-from cs231n.data_utils import load_image_folder
+from cs231n.commands.train import add_options, build, start
+from cs231n.data_utils import load_image_folder, standardize
 from cs231n.files import storage
 from cs231n.training import checkpoint
 
@@ -150,6 +150,64 @@ def test_weights_of_another_shape_are_refused(tmp_path):
         start.take_weights(
             argparse.Namespace(start="there"), trained.Trained(other, other.inputs), model, data
         )
+
+
+def options(*words):
+    """Return the options of a new run."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def standardized(tmp_path):
+    """Return a network of standardized images, with what it knows of them."""
+    model, data = ConvNet("conv4-gmax-fc3", (3, 8, 8), reg=0.5), pictures(tmp_path)
+    standardize(data)
+    model.remember(data)
+    model.save(tmp_path / "own")
+    return trained.load(tmp_path / "own.npz")
+
+
+def pictures(folder):
+    """Return the images of a folder that is made where it is missing."""
+    if not (folder / "pets").exists():
+        pets(folder / "pets", count=5, side=8)
+    return load_image_folder(folder / "pets", 8)
+
+
+def test_images_are_normalised_as_those_of_the_other_run(standardized, tmp_path):
+    words = ["--from", str(tmp_path / "own.npz"), "--data", str(tmp_path / "pets")]
+    chosen, other_way = options(*words), options(*words, "--no-standardize")
+    for one in (chosen, other_way):
+        start.described(one)
+    assert (chosen.standardize, other_way.standardize) == (True, False)
+    plain = ConvNet("conv4-gmax-fc3", (3, 8, 8))
+    plain.remember(pictures(tmp_path))
+    plain.save(tmp_path / "own")
+    chosen = options(*words)
+    start.described(chosen)
+    assert chosen.standardize is False
+
+
+def test_another_normalisation_is_told(standardized, tmp_path, capsys):
+    data, model = pictures(tmp_path), ConvNet("conv4-gmax-fc3", (3, 8, 8))
+    there = argparse.Namespace(start="there")
+    start.take_weights(there, standardized, model, data)
+    assert capsys.readouterr().out == (
+        "--from there was trained on images from 0 to 255 less their mean divided by their"
+        " deviation; these are images from 0 to 255 less their mean\nstarting from there\n"
+    )
+    standardize(data)
+    start.take_weights(there, standardized, model, data)
+    assert capsys.readouterr().out == "starting from there\n"
+
+
+def test_a_run_without_a_checkpoint_goes_on_with_its_own_options(standardized, tmp_path):
+    chosen = options("--from", str(tmp_path / "own.npz"), "--data", str(tmp_path / "pets"))
+    vars(chosen).update(resume=tmp_path / "run", reg=0.25, given=set())
+    start.described(chosen)
+    assert (chosen.reg, chosen.standardize) == (0.25, False)
 
 
 @pytest.mark.long

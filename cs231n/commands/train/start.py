@@ -14,8 +14,9 @@ from cs231n.commands.train.build import ending_in
 from cs231n.commands.train.options import OF_NETWORK, drop_unsuited, flag
 from cs231n.core import checks
 from cs231n.data.dataset import Dataset
+from cs231n.data.normalization import Normalization
 
-__all__ = ["described", "fit_classes", "take_weights"]
+__all__ = ["described", "fit_classes", "refuse_another_network", "take_weights"]
 
 # The options that describe a network, by its class: the argument that each stands for.
 _OPTIONS: dict[type[Network], dict[str, str]] = {
@@ -55,8 +56,8 @@ def described(options: argparse.Namespace) -> trained.Trained | None:
     Parameters
     ----------
     options : argparse.Namespace
-        Of a new run; they get those of the network of the other, so that the run needs it no more
-        once it has a checkpoint.
+        Those of a new run get what the network of the other is, so that the run needs it no more
+        once it has a checkpoint.  One that goes on before it has one was given them already.
 
     Returns
     -------
@@ -71,14 +72,27 @@ def described(options: argparse.Namespace) -> trained.Trained | None:
     if options.start is None:
         return None
     other = trained.load(options.start)
-    names = _OPTIONS[type(other.model)]
+    if options.resume is None:
+        refuse_another_network(options)
+        _take_options(options, other)
+    return other
+
+
+def refuse_another_network(options: argparse.Namespace) -> None:
+    """Raise a ValueError where an option describes a network beside that of the other run."""
     given: set[str] = getattr(options, "given", set())
     fixed = sorted(name for name in OF_NETWORK if name in given)
-    if fixed:
+    if options.start is not None and fixed:
         raise ValueError(
             f"--from {options.start} takes the network from there; found"
             f" {', '.join(map(flag, fixed))} too"
         )
+
+
+def _take_options(options: argparse.Namespace, other: trained.Trained) -> None:
+    """Let the options describe the network of the other run, and what its images were."""
+    names = _OPTIONS[type(other.model)]
+    given: set[str] = getattr(options, "given", set())
     arguments = other.model.arguments()
     if arguments.get("num_groups", 8) != 8:
         raise ValueError(f"--from {options.start} has groups of channels that no option describes")
@@ -89,9 +103,10 @@ def described(options: argparse.Namespace) -> trained.Trained | None:
     for name in ("reg", "dtype"):
         if name not in given:
             setattr(options, name, arguments[name])
+    if "standardize" not in given:
+        options.standardize = other.inputs.normalization.deviation is not None
     drop_unsuited(options, names.keys() - given)  # of arguments that did nothing
     _fit_images(options, other.inputs.image_shape)
-    return other
 
 
 def _option(name: str, value: Any) -> Any:
@@ -139,6 +154,7 @@ def take_weights(
         raise ValueError(
             f"--from {options.start} takes images {other.inputs.image_shape}; found {shape}"
         )
+    _tell_of_normalization(options, other, data)
     last = set(old.last_weights())
     same = tuple(data.class_names) == other.inputs.class_names and all(
         model.params[name].shape == old.params[name].shape for name in last
@@ -158,3 +174,22 @@ def take_weights(
             f" there are other classes",
             flush=True,
         )
+
+
+def _tell_of_normalization(
+    options: argparse.Namespace, other: trained.Trained, data: Dataset
+) -> None:
+    """Say so where the images are normalised otherwise than those that the weights are for."""
+    theirs, ours = map(_kind, (other.inputs.normalization, data.normalization))
+    if theirs != ours:
+        print(f"--from {options.start} was trained on {theirs}; these are {ours}", flush=True)
+
+
+def _kind(normalization: Normalization) -> str:
+    """Say what was done to images, but not by which numbers: these are of other images anyway."""
+    done = {
+        "less their mean": normalization.mean,
+        "divided by their deviation": normalization.deviation,
+    }
+    words = [word for word, constants in done.items() if constants is not None]
+    return " ".join([f"images from 0 to {normalization.white:g}", *words])

@@ -17,11 +17,10 @@ from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, run_folder, start
 from cs231n.commands.train.options import (
     OF_NETWORK,
-    OF_NORMALIZATION,
     Remember,
     actions,
     adder,
-    drop_unsuited,
+    drop_unowned,
     flag,
     refuse_unsuited,
 )
@@ -37,7 +36,10 @@ __all__ = ["add_options", "run"]
 
 _CONFIGURATION = "search.json"
 # Options of `train` that are the search's own, or that no trial may have otherwise than another.
-_OWN = ("help", "seed", "output", "resume", "mpi", "statistics_per_rank", "recipe")
+_OWN = (
+    *("help", "seed", "output", "resume", "mpi", "statistics_per_rank", "recipe"),
+    "find_learning_rate",
+)
 _FIXED = ("print_every", "checkpoint_every", "mirror", "data_dir", "dtype", "groups")
 _FREE = ("trials", "jobs", "threads", "dask", "mpi")  # that may be others when a search goes on
 _FLAGS = {"on": True, "off": False}
@@ -50,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "options of train",
         "a number may be a range, low:high or low:high:log; any may be a list, one,two,three, and"
-        " a flag on,off",
+        f" a flag on,off, but for {', '.join(map(flag, _FIXED))}",
     )
     for name, action in actions().items():
         if name not in _OWN:
@@ -69,6 +71,8 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
     add("--study", help="name of the study in it, which many machines may share")
     add("--jobs", type=int, help="runs at once (default: one for each processor)")
     add("--threads", type=int, default=1, help="kernel threads of each run")
+    # Known, to say more of it than that it is unknown.
+    parser.add_argument("--find-learning-rate", action="store_true", help=argparse.SUPPRESS)
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--output", type=Path, help="folder (default: a new one in runs)")
     place.add_argument(
@@ -129,6 +133,11 @@ def _value(action: argparse.Action, text: str) -> Any:
 
 def run(options: argparse.Namespace) -> int:
     """Search, and print where everything is."""
+    if options.find_learning_rate:
+        raise ValueError(
+            "--find-learning-rate trains nothing to compare; expected it with train, or a range"
+            " such as --learning-rate 1e-5:1e-1:log"
+        )
     study.optuna()  # a missing extra is told before anything is made
     if options.resume is not None:
         options = _resumed(options)
@@ -210,7 +219,8 @@ def _split(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]
 def _trial(fixed: dict[str, Any], job: Job) -> Any:
     """Train a run of the search, or go on with it, in its folder; return its Solver."""
     if not checkpoint.exists(job.folder / run_folder.CHECKPOINT):
-        run_folder.write_configuration(job.folder, _fitting(_options(fixed, job)))
+        options = _fitting(_options(fixed, job), _searched(fixed))
+        run_folder.write_configuration(job.folder, options)
     found: list[Any] = []
 
     def watch(solver: Any) -> None:
@@ -224,10 +234,16 @@ def _trial(fixed: dict[str, Any], job: Job) -> Any:
     return found[0]
 
 
-def _fitting(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options of a trial with what --from brings, without what would do nothing."""
+def _searched(fixed: dict[str, Any]) -> set[str]:
+    """Return the names of the options that are searched."""
+    words = {name: value if isinstance(value, list) else [value] for name, value in fixed.items()}
+    return {name for name in words if any(isinstance(w, (Range, Choice)) for w in words[name])}
+
+
+def _fitting(options: argparse.Namespace, searched: set[str]) -> argparse.Namespace:
+    """Return the options of a trial with what --from brings, without what only others can use."""
     start.described(options)
-    drop_unsuited(options, OF_NORMALIZATION)  # which one of those tried may not have
+    drop_unowned(options, {*searched, "normalization"})  # of this one older versions took all
     refuse_unsuited(options)
     return options
 

@@ -89,12 +89,64 @@ def test_trials_start_from_another_network_with_their_own_options(tmp_path):
     search._write_configuration(tmp_path, parse(*words, "--standardize", "off"))
     fixed = search._split(search._read_configuration(tmp_path))[1]
     job = argparse.Namespace(seed=3, values={"reg": 0.2})
-    chosen = search._fitting(search._options(fixed, job))
+    chosen = search._fitting(search._options(fixed, job), {"reg"})
     assert (chosen.model, chosen.architecture) == ("convnet", "conv4-gmax-fc10")
     assert (chosen.reg, chosen.label_smoothing, chosen.standardize) == (0.2, 0.1, False)
     fixed = search._split(parse(*words[:2], "--epochs", "1,2"))[1]
-    chosen = search._fitting(search._options(fixed, argparse.Namespace(seed=3, values={})))
+    job.values = {"epochs": 1}
+    chosen = search._fitting(search._options(fixed, job), {"epochs"})
     assert (chosen.reg, chosen.standardize) == (0.5, True)
+
+
+OF_SOME = {
+    "momentum": (
+        ["--update-rule", "adam,nesterov_momentum", "--momentum", "0.8:0.95"],
+        ({"update_rule": "adam", "momentum": 0.9}, {"momentum": None}),
+        ({"update_rule": "nesterov_momentum", "momentum": 0.9}, {"momentum": 0.9}),
+    ),
+    "warmup": (
+        ["--schedule", "constant,cosine", "--warmup", "0.1"],
+        ({"schedule": "constant"}, {"warmup": None}),
+        ({"schedule": "cosine"}, {"warmup": 0.1}),
+    ),
+    "shift": (
+        ["--augment", "on,off", "--shift", "2"],
+        ({"augment": False}, {"shift": 4}),
+        ({"augment": True}, {"shift": 2}),
+    ),
+    "average": (
+        ["--average", "none,ema,lookahead", "--average-every", "3"],
+        ({"average": "ema"}, {"average_every": None}),
+        ({"average": "lookahead"}, {"average_every": 3}),
+    ),
+    "model": (
+        ["--model", "two-layer,convnet", "--activation", "gelu", "--hidden-dims", "9"],
+        ({"model": "two-layer"}, {"activation": "relu", "hidden_dims": [9]}),
+        ({"model": "convnet"}, {"activation": "gelu", "hidden_dims": [500]}),
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "without", "having"), OF_SOME.values(), ids=OF_SOME)
+def test_what_only_some_of_those_tried_have_is_for_these(words, without, having):
+    fixed = search._split(parse(*words))[1]
+    for values, expected in (without, having):
+        options = search._options(fixed, argparse.Namespace(seed=3, values=values))
+        found = vars(search._fitting(options, search._searched(fixed)))
+        assert {name: found[name] for name in expected} == expected
+    fixed.update(without[0])  # of one value, given for all trials
+    options = search._options(fixed, argparse.Namespace(seed=3, values={}))
+    with pytest.raises(ValueError, match=words[2]):
+        search._fitting(options, search._searched(fixed))
+
+
+def test_the_help_tells_what_no_trial_may_have_otherwise(capsys):
+    with pytest.raises(SystemExit):
+        main(["search", "--help"])
+    told = "".join(capsys.readouterr().out.split())  # a line may end after any hyphen
+    but = "--print-every,--checkpoint-every,--mirror,--data-dir,--dtype,--groups"
+    assert f"aflagon,off,butfor{but}" in told
+    assert "--find-learning-rate" not in told
 
 
 @pytest.mark.parametrize(
@@ -154,6 +206,7 @@ def test_a_run_alone_comes_to_what_its_trial_did(tmp_path, in_process):
     ("words", "message"),
     [
         (["--learning-rate", "0.1"], "nothing is searched"),
+        (["--find-learning-rate", "--reg", "1:2"], "--find-learning-rate trains nothing to comp"),
         (["--resume", "{}", "--epochs", "3"], "found --epochs too"),
         (["--resume", "{}"], "is no folder of a search"),
         (["--from", "{}", "--model", "two-layer,convnet"], "takes the network from there; found"),

@@ -37,6 +37,7 @@ __all__ = [
     "add_options",
     "add_training_options",
     "adder",
+    "drop_unowned",
     "drop_unsuited",
     "existing_path",
     "flag",
@@ -112,6 +113,15 @@ _RANGES = {
 OF_NORMALIZATION = {
     "fixed_scale": ("batchnorm", "groupnorm"),
     "bn_momentum": ("batchnorm",),
+}
+# The option that another one belongs to: with some of its values the other would do nothing.
+_OWNERS = {
+    **dict.fromkeys(("shift", "flip", "cutout"), "augment"),
+    **dict.fromkeys(("warmup", "first_factor", "final_factor"), "schedule"),
+    **dict.fromkeys(OF_AVERAGE, "average"),
+    **dict.fromkeys(OF_NORMALIZATION, "normalization"),
+    **dict.fromkeys(("momentum", "dampening"), "update_rule"),
+    "test_shift": "num_test",
 }
 
 
@@ -530,6 +540,14 @@ def drop_unsuited(options: argparse.Namespace, names: Collection[str]) -> None:
         setattr(options, name, actions()[name].default)
 
 
+def drop_unowned(options: argparse.Namespace, owners: Collection[str]) -> None:
+    """Take back options that do nothing with the values that these owners of theirs have by now."""
+    if "model" in owners:
+        for name, _ in list(_unsuited_to_model(options, _OPTIONS_OF)):
+            setattr(options, name, actions()[name].default)
+    drop_unsuited(options, {name for name, owner in _OWNERS.items() if owner in owners})
+
+
 def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the changed options that lack the one that they belong to.
 
@@ -576,14 +594,22 @@ def _lack(options: argparse.Namespace, owner: str, name: str, having: Iterable[s
 
 def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[str]) -> None:
     """Raise a ValueError for an option that this form of network does not have."""
-    for name, models in _OPTIONS_OF.items():
-        if name in changed and options.model not in models:
-            raise ValueError(_lack(options, "model", name, models))
+    for _, message in _unsuited_to_model(options, changed):
+        raise ValueError(message)
     if options.model != "fully-connected" and len(options.hidden_dims) != 1:
         raise ValueError(
             f"--model {options.model} has one hidden layer; found --hidden-dims"
             f" {' '.join(map(str, options.hidden_dims))}"
         )
+
+
+def _unsuited_to_model(
+    options: argparse.Namespace, changed: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the changed options that this form of network does not have, and what to say of it."""
+    for name, models in _OPTIONS_OF.items():
+        if name in changed and options.model not in models:
+            yield name, _lack(options, "model", name, models)
 
 
 def existing_path(text: str) -> str:

@@ -104,7 +104,8 @@ def find_learning_rate(
     steps : int
         Steps at most; the search ends where the loss has risen far above its least.
     **arguments
-        Of the `Solver`: `update_rule`, `batch_size`, `optim_config` without a rate, and so on.
+        Of the `Solver`: `update_rule`, `batch_size`, `optim_config` without a rate, `groups`, whose
+        'rate' multiplies each of those tried, and so on.
 
     Returns
     -------
@@ -134,10 +135,12 @@ def find_learning_rate(
     _refuse_arguments(where, arguments)
     config = {**dict(arguments.pop("optim_config", None) or {}), "learning_rate": lowest}
     quiet = {"verbose": False, "progress": False, "on_divergence": "raise"}
+    endless = {"num_epochs": checks.MOST}  # so that no group's 'until' comes before the last rate
     # Of the plain dict the model does not remember its data.
-    solver = Solver(model, dict(data), optim_config=config, **{**arguments, **quiet})
+    solver = Solver(model, dict(data), optim_config=config, **{**arguments, **quiet, **endless})
     rates = np.geomspace(lowest, highest, steps)
-    losses = _losses(solver, rates)
+    factors = {name: one["learning_rate"] / lowest for name, one in solver.optim_configs.items()}
+    losses = _losses(solver, rates, factors)
     if len(losses) < 2:
         raise ValueError(f"{where}: the loss is no number at the lowest rate, {lowest:g}")
     return RateSearch(rates[: len(losses)], np.array(losses))
@@ -153,8 +156,8 @@ def _refuse_arguments(where: str, arguments: Mapping[str, Any]) -> None:
         )
 
 
-def _losses(solver: Solver, rates: np.ndarray) -> list[float]:
-    """Step with each rate until the loss is lost, and put everything back."""
+def _losses(solver: Solver, rates: np.ndarray, factors: Mapping[str, float]) -> list[float]:
+    """Step with each rate, times a parameter's factor, until the loss is lost; undo all of it."""
     model = solver.model
     params = dict(model.params)  # the Solver steps copies of these
     dropout = dict(getattr(model, "dropout_param", None) or {})
@@ -162,8 +165,8 @@ def _losses(solver: Solver, rates: np.ndarray) -> list[float]:
     try:
         with solver.undisturbed(), np.errstate(all="ignore"):
             for rate in rates:
-                for config in solver.optim_configs.values():
-                    config["learning_rate"] = float(rate)
+                for name, config in solver.optim_configs.items():
+                    config["learning_rate"] = float(rate) * factors[name]
                 solver.step()
                 losses.append(solver.loss_history[-1])
                 smoothed = _smoothed(np.array(losses))

@@ -287,6 +287,34 @@ def test_a_search_for_the_rate_has_the_momentum_of_the_run():
     assert (config["momentum"], config["dampening"]) == (0.5, 0.25)
 
 
+def test_a_search_for_the_rate_of_a_recipe_has_its_groups_and_not_its_schedule():
+    chosen = options("--recipe", "quick", "--find-learning-rate")
+    refuse_unsuited(chosen)
+    left = {"schedule": "constant", "warmup": None, "average": None, "draw_ahead": False}
+    assert {name: getattr(chosen, name) for name in left} == left
+    settings = build.settings_of_search(chosen, 512)
+    assert settings["groups"]["beta*"] == {"rate": 1000, "weight_decay": 0}
+    assert settings["augment"] is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--schedule", "cosine"],
+        ["--average", "ema"],
+        ["--early-stopping", "3"],
+        ["--csv-log"],
+        ["--test-curve"],
+        ["--learning-rate", "0.5"],
+    ],
+)
+@pytest.mark.parametrize("recipe", [[], ["--recipe", "quick"]])
+def test_a_search_for_the_rate_refuses_what_it_does_not_use(recipe, words):
+    chosen = options(*recipe, "--find-learning-rate", *words)
+    with pytest.raises(ValueError, match=f"has no use for {words[0]}; expected it without"):
+        refuse_unsuited(chosen)
+
+
 def curve(folder):
     """Return the rows of the accuracy of the test images along the way."""
     with open(folder / "test_curve.csv", encoding="utf-8", newline="") as file:

@@ -89,6 +89,16 @@ def test_each_rate_makes_one_step_and_the_suggestion_is_where_the_loss_falls():
     np.testing.assert_allclose(search.rates[1:] / search.rates[:-1], 10 ** (6 / 59))
 
 
+def test_groups_multiply_each_rate_and_do_not_end():
+    search = find_learning_rate(
+        Bowl(), DATA, 1e-4, 100.0, 60, groups={"w": {"rate": 0.1, "until": 0.01}}
+    )
+    w = 3.0
+    for rate, loss in zip(search.rates, search.losses):
+        assert loss == pytest.approx(w**2)
+        w *= 1 - 2 * 0.1 * rate
+
+
 def test_the_picture_marks_the_suggestion(tmp_path):
     search = find_learning_rate(Bowl(), DATA, 1e-4, 100.0, 60)
     (axes,) = search.plot("T", tmp_path / "rates.png").axes

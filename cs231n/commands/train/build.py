@@ -314,7 +314,8 @@ def settings_of_search(options: argparse.Namespace, N: int) -> dict[str, Any]:
     _fit_batch_size(options, N)
     fixed = _fixed_settings(options)
     names = ("update_rule", "optim_config", "batch_size", "replace", "weight_decay", "clip_norm")
-    return {**{name: fixed[name] for name in names}, "augment": _augmentation(options)}
+    taken = {name: fixed[name] for name in (*names, "groups")}
+    return {**taken, "augment": _augmentation(options)}
 
 
 def _callbacks(

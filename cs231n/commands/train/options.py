@@ -114,6 +114,12 @@ OF_NORMALIZATION = {
     "fixed_scale": ("batchnorm", "groupnorm"),
     "bn_momentum": ("batchnorm",),
 }
+# Options of a training, for which --find-learning-rate has no use.
+_OF_TRAINING = (
+    *("schedule", "warmup", "first_factor", "final_factor", "average", *OF_AVERAGE, "keep"),
+    *("learning_rate", "lr_decay", "epochs", "early_stopping", "csv_log", "test_curve"),
+    *("tensorboard", "draw_ahead", "print_every", "checkpoint_every", "mirror", "test_shift"),
+)
 # The option that another one belongs to: with some of its values the other would do nothing.
 _OWNERS = {
     **dict.fromkeys(("shift", "flip", "cutout"), "augment"),
@@ -562,6 +568,9 @@ def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[
     name, message : str
         What to say of it, where it stood on the command line.
     """
+    for name in _OF_TRAINING if options.find_learning_rate else ():
+        if name in changed:
+            yield name, f"--find-learning-rate has no use for {flag(name)}; expected it without"
     for name in ("shift", "flip", "cutout"):
         if name in changed and not options.augment:
             yield name, f"{flag(name)} is for --augment; expected --augment with it"

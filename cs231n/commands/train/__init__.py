@@ -14,7 +14,7 @@ import numpy as np
 from cs231n.classifiers import Network
 from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, recipe, results, run_folder, start
-from cs231n.commands.train.options import add_options
+from cs231n.commands.train.options import add_options, refuse_unsuited_to_ranks
 from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.files.lock import Lock
@@ -60,9 +60,9 @@ def _train_on_ranks(options: argparse.Namespace) -> Path:
             options = ranks.from_first(lambda: run_folder.read_options(given.resume, given))
         if ranks.is_first:
             return _train_in_folder(options, build.load_data, lambda solver: None, ranks)
-        np.random.seed(options.seed)
-        data, nowhere = build.load_data(options), Path(run_folder.CHECKPOINT)
-        build.solver(options, build.network(options, data), data, nowhere, ranks).train()
+        nowhere = Path(run_folder.CHECKPOINT)
+        data, model = _begun(options, nowhere.parent, build.load_data, ranks)
+        build.solver(options, model, data, nowhere, ranks).train()
         return nowhere
 
 
@@ -86,9 +86,8 @@ def _train_in_folder(
     ranks: Ranks | None,
 ) -> Path:
     """Train in a folder that is claimed, and return it."""
-    np.random.seed(options.seed)
     with run_folder.claimed(options) as (folder, held):
-        data, model = _begun(options, folder, load)
+        data, model = _begun(options, folder, load, ranks)
         if options.find_learning_rate:
             return _find_rate(folder, options, model, data)
         solver = build.solver(options, model, data, folder / run_folder.CHECKPOINT, ranks)
@@ -118,10 +117,18 @@ def _find_rate(
 
 
 def _begun(
-    options: argparse.Namespace, folder: Path, load: Callable[[argparse.Namespace], Dataset]
+    options: argparse.Namespace,
+    folder: Path,
+    load: Callable[[argparse.Namespace], Dataset],
+    ranks: Ranks | None,
 ) -> tuple[Dataset, Network]:
     """Return the data and the network of a run, with the weights of another if it starts there."""
+    if options.resume is None:  # --mpi may change when a run goes on
+        refuse_unsuited_to_ranks(options)
+    np.random.seed(options.seed)
     is_new = options.resume is None or not checkpoint.exists(folder / run_folder.CHECKPOINT)
+    if ranks is not None:  # others may not see the folder
+        is_new = ranks.from_first(lambda: is_new)
     other = start.described(options) if is_new else None
     data = load(options)
     if other is not None:

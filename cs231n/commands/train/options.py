@@ -42,6 +42,7 @@ __all__ = [
     "existing_path",
     "flag",
     "refuse_unsuited",
+    "refuse_unsuited_to_ranks",
     "source",
     "stored_value",
     "unsuited",
@@ -538,6 +539,12 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         checks.number("train", flag(name), getattr(options, name), *_RANGES[name])
     if "average_every" in changed:
         checks.integer("train", flag("average_every"), options.average_every, least=1)
+
+
+def refuse_unsuited_to_ranks(options: argparse.Namespace) -> None:
+    """Raise a ValueError for an option of a new run that does not go with --mpi, or without."""
+    if options.find_learning_rate and options.mpi:
+        raise ValueError("--find-learning-rate is for one process; expected no --mpi with it")
 
 
 def drop_unsuited(options: argparse.Namespace, names: Collection[str]) -> None:

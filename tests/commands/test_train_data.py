@@ -11,7 +11,7 @@ from PIL import Image
 
 from cs231n import data_utils
 from cs231n.__main__ import main
-from cs231n.commands.train import build
+from cs231n.commands.train import build, run_folder
 from cs231n.commands.train.options import add_options
 from cs231n.files import storage
 
@@ -115,6 +115,17 @@ def test_arrays_and_a_folder_of_cifar10(work):
     write_folder(work / "batches", np.random.default_rng(3), num=300)
     words = ["--data", "batches", "--num-training", "20", "--num-test", "30"]
     assert train(*words, output="other")[0] == 0
+
+
+def test_a_folder_of_cifar10_is_found_from_other_folders_too(work):
+    (work / "config.json").write_text('{"options": {"data": "cifar10", "data_dir": "batches"}}')
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    given = parser.parse_args(["--data", "cifar10", "--data-dir", "batches"])
+    assert given.data_dir == str(work / "batches")
+    run_folder.write_configuration(work / "run", given)
+    assert run_folder.read_configuration(work / "run").data_dir == str(work / "batches")
+    assert run_folder.read_configuration(work).data_dir == str(work / "batches")  # of old versions
 
 
 def test_as_many_validation_images_as_are_wanted(work, capsys):

@@ -300,7 +300,7 @@ def add_data_options(add: Callable[..., None]) -> None:
     )
     add(
         "--data-dir",
-        type=Path,
+        type=existing_path,
         help="folder of the CIFAR-10 batches (default: where the download puts them, or what the"
         " environment variable CS231N_DATA names)",
     )

@@ -123,6 +123,7 @@ def test_a_folder_of_cifar10_is_found_from_other_folders_too(work):
     add_options(parser)
     given = parser.parse_args(["--data", "cifar10", "--data-dir", "batches"])
     assert given.data_dir == str(work / "batches")
+    (work / "run").mkdir()
     run_folder.write_configuration(work / "run", given)
     assert run_folder.read_configuration(work / "run").data_dir == str(work / "batches")
     assert run_folder.read_configuration(work).data_dir == str(work / "batches")  # of old versions

@@ -15,6 +15,7 @@ from cs231n.classifiers import Network
 from cs231n.commands.surroundings import tell
 from cs231n.commands.train import build, recipe, results, run_folder, start
 from cs231n.commands.train.options import add_options, refuse_unsuited_to_ranks
+from cs231n.core import checks
 from cs231n.data.dataset import Dataset
 from cs231n.files import storage
 from cs231n.files.lock import Lock
@@ -125,7 +126,7 @@ def _begun(
     """Return the data and the network of a run, with the weights of another if it starts there."""
     if options.resume is None:  # --mpi may change when a run goes on
         refuse_unsuited_to_ranks(options)
-    np.random.seed(options.seed)
+    np.random.seed(checks.integer("train", "--seed", options.seed, least=0, most=2**32 - 1))
     is_new = options.resume is None or not checkpoint.exists(folder / run_folder.CHECKPOINT)
     if ranks is not None:  # others may not see the folder
         is_new = ranks.from_first(lambda: is_new)

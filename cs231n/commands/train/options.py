@@ -543,6 +543,8 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
 
 def refuse_unsuited_to_ranks(options: argparse.Namespace) -> None:
     """Raise a ValueError for an option of a new run that does not go with --mpi, or without."""
+    if options.statistics_per_rank and not options.mpi:
+        raise ValueError("--statistics-per-rank is for --mpi; expected --mpi with it")
     if options.find_learning_rate and options.mpi:
         raise ValueError("--find-learning-rate is for one process; expected no --mpi with it")
 

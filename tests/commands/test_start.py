@@ -14,7 +14,7 @@ from test_train_data import pets
 from cs231n.__main__ import main
 from cs231n.classifiers import ConvNet, load_model
 from cs231n.commands import trained
-from cs231n.commands.train import add_options, build, start
+from cs231n.commands.train import add_options, build, run_folder, start
 from cs231n.data_utils import load_image_folder, standardize
 from cs231n.files import storage
 from cs231n.training import checkpoint
@@ -188,6 +188,18 @@ def test_images_are_normalised_as_those_of_the_other_run(standardized, tmp_path)
     chosen = options(*words)
     start.described(chosen)
     assert chosen.standardize is False
+
+
+def test_the_command_that_makes_a_run_again_gives_what_the_other_run_has_otherwise(
+    standardized, tmp_path
+):
+    words = ["--from", str(tmp_path / "own.npz"), "--data", str(tmp_path / "pets")]
+    chosen = options(*words, "--no-standardize", "--reg", "0.001")
+    start.described(chosen)
+    again = options(*run_folder.words(chosen))
+    start.described(again)
+    assert (again.reg, again.standardize) == (chosen.reg, chosen.standardize) == (0.001, False)
+    assert {name for name in vars(again) if vars(again)[name] != vars(chosen)[name]} == {"given"}
 
 
 def test_another_normalisation_is_told(standardized, tmp_path, capsys):

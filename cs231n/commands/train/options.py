@@ -27,6 +27,7 @@ __all__ = [
     "OF_AVERAGE",
     "OF_NETWORK",
     "OF_NORMALIZATION",
+    "OF_OTHER_RUN",
     "OF_SCHEDULE",
     "SCHEDULES",
     "Flag",
@@ -79,6 +80,8 @@ OF_NETWORK = (
     *("model", "architecture", "hidden_dims", "num_filters", "filter_size", "normalization"),
     *("activation", "fixed_scale", "bn_momentum", "init"),
 )
+# What else it takes from there, unless it is given.
+OF_OTHER_RUN = ("dropout", "label_smoothing", "reg", "dtype", "standardize")
 # Options of an average, as the Solver calls them.
 OF_AVERAGE = {"average_decay": "decay", "average_every": "every", "average_power": "power"}
 _MODELS = ("three-layer-conv", "fully-connected", "two-layer", "convnet")
@@ -180,8 +183,8 @@ def _add_run_options(add: Callable[..., None]) -> None:
         dest="start",
         type=existing_path,
         metavar="RUN",
-        help="start from the network of this run; its last layer is new where the classes are"
-        " others",
+        help="start from the network of this run, and standardize as it did; the last layer is new"
+        " where the classes are others",
     )
     add(
         "--mpi",

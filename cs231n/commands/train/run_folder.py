@@ -20,6 +20,7 @@ from typing import Any
 from cs231n.commands.train.options import (
     FREE,
     OF_NETWORK,
+    OF_OTHER_RUN,
     actions,
     drop_unsuited,
     flag,
@@ -274,18 +275,20 @@ def words(options: argparse.Namespace) -> Iterator[str]:
     """Yield the words of a command line that give these options, but for places of runs.
 
     A recipe is not named, for its options are among these; it would also bring back those that
-    were taken out by giving them their defaults.
+    were taken out by giving them their defaults.  Those that --from would bring otherwise are.
     """
+    starts = options.start is not None
     for name, action in actions().items():
         value = getattr(options, name, action.default)
-        taken = options.start is not None and name in OF_NETWORK
-        if name in {*_NOT_STORED, "recipe"} or taken or value == action.default or value is None:
+        if name in {*_NOT_STORED, "recipe"} or value is None or (starts and name in OF_NETWORK):
+            continue
+        if value == action.default and not (starts and name in OF_OTHER_RUN):
             continue
         if action.nargs == "+":
             yield flag(name)
             yield from map(str, value)
         elif action.nargs == 0:
-            yield flag(name)
+            yield flag(name) if value else f"--no-{flag(name)[2:]}"
         elif str(value).startswith("-"):  # which else would be another option
             yield f"{flag(name)}={value}"
         else:

@@ -410,7 +410,7 @@ def _check_images(where: str, name: str, X: Any, shape: str = "(N, C, H, W)") ->
 
 
 def _as_array(tensor: Any) -> np.ndarray:
-    """Return a tensor as an array, of float32 where NumPy has not its dtype."""
+    """Return a tensor of floats as an array, of float32 at least: NumPy has no bfloat16."""
     tensor = tensor.detach().cpu()
     return np.asarray((tensor.float() if tensor.dtype.itemsize < 4 else tensor).numpy())
 

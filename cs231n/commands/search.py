@@ -89,11 +89,11 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_searched(group: Any, name: str, action: argparse.Action) -> None:
     """Declare an option of `train`, with a range or a list where there may be one."""
-    settings: dict[str, Any] = {"help": action.help, "default": action.default, "dest": name}
-    settings.update(action=Remember)
     if name in _FIXED:
         group._add_action(action)
         return
+    settings: dict[str, Any] = {"help": action.help, "default": action.default, "dest": name}
+    settings.update(action=Remember)
     if action.nargs == 0:
         settings.update(nargs="?", const=True, metavar="on,off")
     elif action.nargs is not None:
@@ -290,20 +290,22 @@ def _write_configuration(folder: Path, options: argparse.Namespace) -> None:
 
 def _words(value: Any) -> list[str]:
     """Return the words that give an option a value."""
-    if isinstance(value, bool):
-        return [] if value else ["off"]
+    if value is True:
+        return []
     if isinstance(value, list):
         return [word for one in value for word in _words(one)]
     if isinstance(value, Range):
         return [f"{value.low!r}:{value.high!r}{':log' if value.log else ''}"]
     if isinstance(value, Choice):
         return [",".join(map(_text, value.values))]
-    return [str(value)]
+    return [_text(value)]
 
 
 def _text(value: Any) -> str:
-    """Return the text of a value in a list: 1 is no flag, though it equals True."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+    """Return the text of a value: 1 is no flag, though it equals True."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -124,7 +124,7 @@ class _SharedBatchNorm(SharedStage):
         x, gamma, beta = (_laid_out(one, x.dtype) for one in (x, gamma, beta))
         count, mean, var = self._statistics(x)
         for name, before, now in zip(("running_mean", "running_var"), running, (mean, var)):
-            param[name] = (momentum * before + (1 - momentum) * now).astype(now.dtype)
+            param[name] = momentum * before + (1 - momentum) * now
         out = workspace.empty(x.shape, x.dtype)
         kernels_for(x).batchnorm_forward(x, gamma, beta, out, mean, var, eps, *unit, False)
         return out, _BatchNormCache(x, gamma, beta, mean, var, count, eps, unit)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from cs231n.classifiers import ConvNet, FullyConnectedNet, Network, ThreeLayerConvNet
+from cs231n.classifiers import (
+    ConvNet,
+    FullyConnectedNet,
+    Network,
+    ThreeLayerConvNet,
+    TwoLayerNet,
+)
 from cs231n.layer_utils import (
     AFFINE,
     BATCHNORM,
@@ -154,6 +160,14 @@ def test_weights_come_back_as_they_were(build, rng):
 
 
 @pytest.mark.long
+def test_weights_of_bfloat16_come_back():
+    model, other = TwoLayerNet(6, 5, 3), TwoLayerNet(6, 5, 3)
+    net = to_torch(model).bfloat16()
+    copy_from_torch(net, other)
+    for name, w in other.params.items():
+        np.testing.assert_allclose(w, model.params[name], rtol=2**-8)
+
+
 def test_what_pytorch_trained_gives_its_scores_here(rng):
     (X, y), model = images(rng, N=30), EveryLayer()
     net = to_torch(model).train()

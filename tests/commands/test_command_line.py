@@ -98,6 +98,14 @@ def test_no_file_of_ours_gets_the_number_of_a_closed_stream(tmp_path):
     assert in_shell(tmp_path, line)[0] >= 3
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_begins_with_what_it_does(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert COMMANDS[command][0].upper() + COMMANDS[command][1:] + "." in told
+
+
 class Bare:
     """A stream that can be written to, and nothing else, as some editors set up."""
 

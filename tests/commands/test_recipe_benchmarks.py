@@ -255,6 +255,7 @@ def test_the_readme_gets_one_table_and_one_figure(recipes, places):
     recipes.show(readme, figure)
     first = readme.read_text(encoding="utf-8")
     assert "| `quick` | 2 | 75.50 ± 0.71 % |  | 60 s | 75 s (1.25 times) | 3.2 |" in first
+    assert "of one epoch is its point. The machine: x.\n" in first
     assert "resnet20" not in first
     assert first.endswith("\n\n## Troubleshooting\n\nrest\n")
     assert "](docs/recipes.svg)" in first

@@ -230,6 +230,11 @@ def test_dropout_draws_what_notebooks_expect(dtype, rng):
     assert_close(dropout_backward(dout, cache), (dout * mask).astype(dtype))
 
 
+def test_a_wrong_dout_is_named_where_dropout_has_no_mask():
+    with pytest.raises(TypeError, match="dropout_backward: dout has dtype <U1; expected float32"):
+        dropout_backward("a", ({"p": 0.5, "mode": "test"}, None))
+
+
 def test_dropout_of_a_transposed_view_has_the_same_mask(rng):
     x, param = rng.standard_normal((4, 6)), {"mode": "train", "p": 0.5, "seed": 3}
     out, _ = dropout_forward(x, param)

@@ -11,7 +11,7 @@ from cs231n import optim
 from cs231n.augment import FlipAndShift
 from cs231n.classifiers import ConvNet, FullyConnectedNet
 from cs231n.kernels import threads
-from cs231n.layer_utils import SPATIAL_BATCHNORM_GELU
+from cs231n.layer_utils import SPATIAL_BATCHNORM, SPATIAL_BATCHNORM_GELU
 from cs231n.parallel.gradients import Buckets
 from cs231n.parallel.layers import Share, shared
 from cs231n.parallel.ranks import RankError, Ranks
@@ -200,6 +200,27 @@ def test_every_option_makes_the_steps_of_one_process(case, size):
             for name in ("running_mean", "running_var"):
                 if name in theirs:
                     assert_close(mine[name], theirs[name])
+
+
+@pytest.mark.parametrize("dtypes", ["ffd", "fdf", "dff", "fff"])
+def test_statistics_over_ranks_are_as_wide_as_those_of_one_process(dtypes, rng):
+    x, gamma, mean = (
+        rng.standard_normal(shape).astype(dtype)
+        for shape, dtype in zip([(3, 2, 4, 4), 2, 2], dtypes, strict=True)
+    )
+    params = [{"mode": "train", "running_mean": mean, "running_var": mean**2} for _ in range(2)]
+
+    def run(communicator):
+        share = Share(Ranks(communicator), slice(0, 3), 3)
+        stage = shared(SPATIAL_BATCHNORM, (), share, lambda name, dw: None, statistics=True)
+        return stage.run(x, [gamma, gamma, params[0]])
+
+    (found,) = run_ranks(1, run)
+    assert not isinstance(found, BaseException), found
+    SPATIAL_BATCHNORM.forward(x, gamma, gamma, params[1])
+    for name in ("running_mean", "running_var"):
+        assert params[0][name].dtype == params[1][name].dtype
+        assert_close(params[0][name].astype("f"), params[1][name].astype("f"))
 
 
 def test_one_rank_draws_a_progress_bar():

@@ -258,3 +258,8 @@ def test_a_checkpoint_from_before_these_sources_were_kept_still_loads(tmp_path, 
     capsys.readouterr()
     Solver.resume(tmp_path / "old", network(), images(), augment=from_a_global)
     assert "older" in capsys.readouterr().err
+
+
+def test_a_model_may_have_no_options_of_dropout():
+    found = generators.find(None, {}, types.SimpleNamespace(dropout_param=None))
+    assert [name for name, _ in found.kept] == ["global"]

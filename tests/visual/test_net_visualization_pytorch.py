@@ -217,6 +217,13 @@ def test_blur_is_a_gaussian_with_mirrored_edges():
     assert corner[0, 0] == pytest.approx(spot[20, 20] + 2 * spot[20, 21] + spot[21, 21])
 
 
+def test_images_of_bfloat16_are_taken(X):
+    half = X.bfloat16()
+    assert_close(blur_image(half.clone()).float(), blur_image(half.float()), looser=1e4)
+    one = half[:1]
+    np.testing.assert_array_equal(deprocess(one), deprocess(one.float()))
+
+
 def test_blur_leaves_flat_images_and_autograd_alone(X):
     flat = torch.full((1, 1, 6, 6), 0.7)
     assert_close(blur_image(flat, sigma=3).numpy(), np.full((1, 1, 6, 6), 0.7, np.float32))

@@ -124,15 +124,6 @@ _OF_TRAINING = (
     *("learning_rate", "lr_decay", "epochs", "early_stopping", "csv_log", "test_curve"),
     *("tensorboard", "draw_ahead", "print_every", "checkpoint_every", "mirror", "test_shift"),
 )
-# The option that another one belongs to: with some of its values the other would do nothing.
-_OWNERS = {
-    **dict.fromkeys(("shift", "flip", "cutout"), "augment"),
-    **dict.fromkeys(("warmup", "first_factor", "final_factor"), "schedule"),
-    **dict.fromkeys(OF_AVERAGE, "average"),
-    **dict.fromkeys(OF_NORMALIZATION, "normalization"),
-    **dict.fromkeys(("momentum", "dampening"), "update_rule"),
-    "test_shift": "num_test",
-}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -536,7 +527,7 @@ def refuse_unsuited(options: argparse.Namespace) -> None:
         raise ValueError("--image-size is for a folder of pictures; expected --data FOLDER with it")
     if options.find_learning_rate and options.resume is not None:
         raise ValueError("--find-learning-rate is for a new network; expected no --resume with it")
-    for _, message in unsuited(options, changed):
+    for *_, message in unsuited(options, changed):
         raise ValueError(message)
     for name in changed & _RANGES.keys():
         checks.number("train", flag(name), getattr(options, name), *_RANGES[name])
@@ -554,19 +545,22 @@ def refuse_unsuited_to_ranks(options: argparse.Namespace) -> None:
 
 def drop_unsuited(options: argparse.Namespace, names: Collection[str]) -> None:
     """Take back those of the named options that would do nothing: they were not typed just now."""
-    for name, _ in list(unsuited(options, names)):
+    for name, *_ in list(unsuited(options, names)):
         setattr(options, name, actions()[name].default)
 
 
 def drop_unowned(options: argparse.Namespace, owners: Collection[str]) -> None:
     """Take back options that do nothing with the values that these owners of theirs have by now."""
-    if "model" in owners:
-        for name, _ in list(_unsuited_to_model(options, _OPTIONS_OF)):
-            setattr(options, name, actions()[name].default)
-    drop_unsuited(options, {name for name, owner in _OWNERS.items() if owner in owners})
+    known = actions()
+    for found in (_unsuited_to_model, unsuited):  # in turn: what the first drops may be owners
+        for name, owner, _ in list(found(options, known)):
+            if owner in owners:
+                setattr(options, name, known[name].default)
 
 
-def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[tuple[str, str]]:
+def unsuited(
+    options: argparse.Namespace, changed: Collection[str]
+) -> Iterator[tuple[str, str, str]]:
     """Yield the changed options that lack the one that they belong to.
 
     Parameters
@@ -577,45 +571,50 @@ def unsuited(options: argparse.Namespace, changed: Collection[str]) -> Iterator[
 
     Yields
     ------
-    name, message : str
-        What to say of it, where it stood on the command line.
+    name, owner, message : str
+        The option that it belongs to, and what to say where it stood on the command line.
     """
     for name in _OF_TRAINING if options.find_learning_rate else ():
         if name in changed:
-            yield name, f"--find-learning-rate has no use for {flag(name)}; expected it without"
+            message = f"--find-learning-rate has no use for {flag(name)}; expected it without"
+            yield name, "find_learning_rate", message
     for name in ("shift", "flip", "cutout"):
         if name in changed and not options.augment:
-            yield name, f"{flag(name)} is for --augment; expected --augment with it"
+            yield name, "augment", f"{flag(name)} is for --augment; expected --augment with it"
     for name in ("warmup", "first_factor", "final_factor"):
         fitting = [one for one, names in OF_SCHEDULE.items() if name in names]
         if name in changed and options.schedule not in fitting:
-            yield name, _lack(options, "schedule", name, fitting)
+            yield _lack(options, "schedule", name, fitting)
     for name, key in OF_AVERAGE.items():
         if name in changed and key not in averages.DEFAULTS.get(options.average, ()):
             fitting = [one for one, names in averages.DEFAULTS.items() if key in names]
-            yield name, f"{flag(name)} is for --average {' or '.join(fitting)}"
+            yield name, "average", f"{flag(name)} is for --average {' or '.join(fitting)}"
     for name, kinds in OF_NORMALIZATION.items():
         if name in changed and options.normalization not in kinds:
-            yield name, _lack(options, "normalization", name, kinds)
+            yield _lack(options, "normalization", name, kinds)
     if "test_shift" in changed and not options.num_test:
-        yield "test_shift", "--test-shift is of test images; expected --num-test above 0 with it"
+        message = "--test-shift is of test images; expected --num-test above 0 with it"
+        yield "test_shift", "num_test", message
     for name in ("momentum", "dampening"):
         rules = [rule for rule, names in optim.DEFAULTS.items() if name in names]
         if name in changed and options.update_rule not in rules:
-            yield name, _lack(options, "update_rule", name, rules)
+            yield _lack(options, "update_rule", name, rules)
 
 
-def _lack(options: argparse.Namespace, owner: str, name: str, having: Iterable[str]) -> str:
-    """Say that an option is none of what another one names, and what has it."""
-    return (
+def _lack(
+    options: argparse.Namespace, owner: str, name: str, having: Iterable[str]
+) -> tuple[str, str, str]:
+    """Say that an option is none of what its owner names, and what has it."""
+    message = (
         f"{flag(owner)} {getattr(options, owner)} has no {flag(name)};"
         f" expected {flag(owner)} {' or '.join(having)} with it"
     )
+    return name, owner, message
 
 
 def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[str]) -> None:
     """Raise a ValueError for an option that this form of network does not have."""
-    for _, message in _unsuited_to_model(options, changed):
+    for *_, message in _unsuited_to_model(options, changed):
         raise ValueError(message)
     if options.model != "fully-connected" and len(options.hidden_dims) != 1:
         raise ValueError(
@@ -626,11 +625,11 @@ def _refuse_unsuited_to_model(options: argparse.Namespace, changed: Collection[s
 
 def _unsuited_to_model(
     options: argparse.Namespace, changed: Collection[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield the changed options that this form of network does not have, and what to say of it."""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the changed options that this form of network does not have, as `unsuited` does."""
     for name, models in _OPTIONS_OF.items():
         if name in changed and options.model not in models:
-            yield name, _lack(options, "model", name, models)
+            yield _lack(options, "model", name, models)
 
 
 def existing_path(text: str) -> str:

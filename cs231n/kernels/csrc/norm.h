@@ -94,21 +94,6 @@ ALWAYS_INLINE void add_gradients(gradient_sums * sums, const T *x, const T *dout
     }
 }
 
-/* The same with statistics that are constants: x has no part in it but by the unit, and may be
- * infinite or no number. */
-ALWAYS_INLINE void rescale_plane(const T *x, const T *dout, T *dx, T mean, T scale, T beta,
-                                 const unit u, ptrdiff_t n, ptrdiff_t step)
-{
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        vec xv = load(x + i);
-        store(dx + i, through_unit(NORMALISED(xv), load(dout + i), u) * scale);
-        FETCH_TO_WRITE(dx + i + step);
-    }
-    for (; i < n; i++)
-        dx[i] = first_lane(through_unit(splat(NORMALISED(x[i])), splat(dout[i]), u)) * scale;
-}
-
 ALWAYS_INLINE void unscale_plane(const T *x, const T *dout, T *dx, T mean, T scale, T beta,
                                  const unit u, T shift, T slope, ptrdiff_t n, ptrdiff_t step)
 {
@@ -122,4 +107,19 @@ ALWAYS_INLINE void unscale_plane(const T *x, const T *dout, T *dx, T mean, T sca
         const T d = first_lane(through_unit(splat(NORMALISED(x[i])), splat(dout[i]), u));
         dx[i] = (d - shift - (x[i] - mean) * slope) * scale;
     }
+}
+
+/* The same with statistics that are constants: x has no part in it but by the unit, and may be
+ * infinite or no number. */
+ALWAYS_INLINE void rescale_plane(const T *x, const T *dout, T *dx, T mean, T scale, T beta,
+                                 const unit u, ptrdiff_t n, ptrdiff_t step)
+{
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec xv = load(x + i);
+        store(dx + i, through_unit(NORMALISED(xv), load(dout + i), u) * scale);
+        FETCH_TO_WRITE(dx + i + step);
+    }
+    for (; i < n; i++)
+        dx[i] = first_lane(through_unit(splat(NORMALISED(x[i])), splat(dout[i]), u)) * scale;
 }

@@ -15,7 +15,7 @@ static T smoothed_loss(const softmax_job *job, const T *x, T *dx, int64_t y, T l
     const T s = job->smoothing, C = (T)job->C, N = (T)job->N;
     T sum = 0;
     for (ptrdiff_t c = 0; c < job->C; c++) {
-        sum += c == y ? 0 : x[y] - x[c];
+        sum += x[y] - x[c];
         dx[c] -= s / (C * N);
     }
     dx[y] += s / N;

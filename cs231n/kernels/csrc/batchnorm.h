@@ -26,24 +26,24 @@ static void channel_statistics(const batchnorm_job *job, ptrdiff_t c)
 {
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
     const T *x = job->x + c * D, origin = origin_of(x), count = (T)(N * D);
-    T sum = 0, squares = 0;
+    vec sum = splat((T)0), squares = splat((T)0);
     for (ptrdiff_t n = 0; n < N; n++)
-        sum += sum_plane(x + n * step, origin, D, step);
-    const T mean = origin + sum / count;
+        sum += sum_plane(x + n * step, origin, D, fetch_step(job->s->C, D));
+    const T mean = origin + add_lanes(sum) / count;
     for (ptrdiff_t n = N - 1; n >= 0; n--)
         squares += sum_squares(x + n * step, mean, D);
     job->mean[c] = mean;
-    job->var[c] = squares / count;
+    job->var[c] = add_lanes(squares) / count;
 }
 
 ALWAYS_INLINE void normalise_channel(const batchnorm_job *job, ptrdiff_t c, const int kind)
 {
     const unit u = {kind, (T)job->s->slope};
-    const ptrdiff_t D = job->s->D, step = job->s->C * D;
+    const ptrdiff_t D = job->s->D, step = job->s->C * D, ahead = fetch_step(job->s->C, D);
     const T mean = job->mean[c], scale = job->gamma[c] / root(job->var[c] + job->eps);
     for (ptrdiff_t n = 0; n < job->s->N; n++)
         scale_plane(job->x + c * D + n * step, job->out + c * D + n * step, mean, scale,
-                    job->beta[c], u, D, step);
+                    job->beta[c], u, D, ahead);
 }
 
 static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
@@ -57,36 +57,55 @@ static void channel_forward_task(const void *arg, ptrdiff_t c, int thread)
     WITH_CONSTANT_UNIT(job->s->activation, normalise_channel, job, c)
 }
 
+/* The sums of a channel; what comes back through the units goes to `through`, unless that is NULL. */
+ALWAYS_INLINE void sum_channel_gradients(const batchnorm_job *job, ptrdiff_t c, const unit u,
+                                         T *through)
+{
+    const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
+    const T mean = job->mean[c], std = root(job->var[c] + job->eps);
+    gradient_sums sums = {splat((T)0), splat((T)0)};
+    for (ptrdiff_t n = 0; n < N; n++) {
+        const ptrdiff_t at = c * D + n * step;
+        add_gradients(&sums, job->x + at, job->dout + at, through ? through + at : NULL, mean,
+                      job->gamma[c] / std, job->beta[c], u, D, fetch_step(job->s->C, D));
+    }
+    job->dbeta[c] = add_lanes(sums.sum);
+    job->dgamma[c] = add_lanes(sums.product) / std;
+}
+
 /* dx = gamma/std * (g - mean(g) - x_hat*mean(g*x_hat)), where g is what comes back from the units;
  * the means are those that flow through the statistics of the batch. */
+ALWAYS_INLINE void spread_channel_gradients(const batchnorm_job *job, ptrdiff_t c, const unit u,
+                                            const T *dout)
+{
+    const ptrdiff_t D = job->s->D, step = job->s->C * D, ahead = -fetch_step(job->s->C, D);
+    const T mean = job->mean[c], std = root(job->var[c] + job->eps), count = (T)job->s->count;
+    const T scale = job->gamma[c] / std, beta = job->beta[c];
+    const T shift = job->dbeta[c] / count, slope = job->dgamma[c] / (std * count);
+    for (ptrdiff_t n = job->s->N - 1; n >= 0; n--) {
+        const ptrdiff_t at = c * D + n * step;
+        if (job->s->train)
+            unscale_plane(job->x + at, dout + at, job->out + at, mean, scale, beta, u, shift, slope,
+                          D, ahead);
+        else
+            rescale_plane(job->x + at, dout + at, job->out + at, mean, scale, beta, u, D, ahead);
+    }
+}
+
+/* What comes back through units that take an exponential is kept in dx from the first pass for the
+ * second. */
 ALWAYS_INLINE void denormalise_channel(const batchnorm_job *job, ptrdiff_t c, const int kind)
 {
-    const unit u = {kind, (T)job->s->slope};
-    const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
-    const T *x = job->x + c * D, *dout = job->dout + c * D, count = (T)job->s->count;
-    const T mean = job->mean[c], std = root(job->var[c] + job->eps);
-    const T scale = job->gamma[c] / std, beta = job->beta[c];
-    gradient_sums sums = {0};
-    if (job->s->part == REST) {
-        sums.sum = job->dbeta[c];
-        sums.product = job->dgamma[c] * std;
-    } else {
-        for (ptrdiff_t n = 0; n < N; n++)
-            add_gradients(&sums, x + n * step, dout + n * step, mean, scale, beta, u, D, step);
-        job->dbeta[c] = sums.sum;
-        job->dgamma[c] = sums.product / std;
-    }
+    const unit u = {kind, (T)job->s->slope}, none = {NO_ACTIVATION, 0};
+    T *through = kind == GELU || kind == GELU_TANH || kind == SILU ? job->out : NULL;
+    if (job->s->part != REST)
+        sum_channel_gradients(job, c, u, through);
     if (job->s->part == SUMS_ONLY)
         return;
-    const T shift = sums.sum / count, slope = sums.product / (std * std * count);
-    for (ptrdiff_t n = N - 1; n >= 0; n--) {
-        T *dx = job->out + c * D + n * step;
-        if (job->s->train)
-            unscale_plane(x + n * step, dout + n * step, dx, mean, scale, beta, u, shift, slope, D,
-                          -step);
-        else
-            rescale_plane(x + n * step, dout + n * step, dx, mean, scale, beta, u, D, -step);
-    }
+    if (through && job->s->part == WHOLE)
+        spread_channel_gradients(job, c, none, through);
+    else
+        spread_channel_gradients(job, c, u, job->dout);
 }
 
 static void channel_backward_task(const void *arg, ptrdiff_t c, int thread)

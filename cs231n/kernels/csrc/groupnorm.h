@@ -17,8 +17,8 @@ static void group_forward_task(const void *arg, ptrdiff_t index, int thread)
     const ptrdiff_t c0 = index % job->s->G * channels;
     const T *x = job->x + index * size, *gamma = job->gamma + c0, *beta = job->beta + c0;
     T *out = job->out + index * size;
-    const T origin = *x, mean = origin + sum_plane(x, origin, size, 0) / (T)size;
-    const T var = sum_squares(x, mean, size) / (T)size;
+    const T origin = *x, mean = origin + add_lanes(sum_plane(x, origin, size, 0)) / (T)size;
+    const T var = add_lanes(sum_squares(x, mean, size)) / (T)size;
     const T inverse = 1 / root(var + job->eps);
     job->mean[index] = mean;
     job->var[index] = var;
@@ -42,11 +42,11 @@ static void group_parts(const group_job *job, const T *x, const T *dout, T mean,
         }
     else
         for (ptrdiff_t c = 0; c < channels; c++) {
-            gradient_sums sums = {0};
-            add_gradients(&sums, x + c * job->s->D, dout + c * job->s->D, mean, 0, 0,
+            gradient_sums sums = {splat((T)0), splat((T)0)};
+            add_gradients(&sums, x + c * job->s->D, dout + c * job->s->D, NULL, mean, 0, 0,
                           (unit){NO_ACTIVATION, 0}, job->s->D, 0);
-            dbeta[c] = sums.sum;
-            dgamma[c] = sums.product * inverse;
+            dbeta[c] = add_lanes(sums.sum);
+            dgamma[c] = add_lanes(sums.product) * inverse;
         }
 }
 

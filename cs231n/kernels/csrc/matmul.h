@@ -262,10 +262,10 @@ static void sum_channel_task(const void *arg, ptrdiff_t c, int thread)
     (void)thread;
     const sum_job *job = arg;
     const ptrdiff_t D = job->D, step = job->C * D;
-    T total = 0;
+    vec total = splat((T)0);
     for (ptrdiff_t n = 0; n < job->N; n++)
-        total += sum_plane(job->a + c * D + n * step, 0, D, step);
-    job->out[c] = total;
+        total += sum_plane(job->a + c * D + n * step, 0, D, fetch_step(job->C, D));
+    job->out[c] = add_lanes(total);
 }
 
 /* Rows are added in order within blocks, and the blocks in order: the error grows with neither. */

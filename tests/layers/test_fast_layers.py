@@ -378,10 +378,11 @@ def test_the_ways_are_two_and_the_kernels_take_one(dtype, backend_name, rng):
         assert all(one in two for one, two in zip(taken, zip(direct, winograd)))
 
 
+@pytest.mark.parametrize("side", [6, 7])
 @compiled_only
-def test_filtering_rounds_little(backend_name, rng):
+def test_filtering_rounds_little(side, backend_name, rng):
     # At the points 0, 1, -1, 2, -2 and infinity, results would be off by 1e-5 of the largest.
-    case = ConvCase((3, 256, 7, 7), (32, 256, 3, 3), pad=1)
+    case = ConvCase((3, 256, side, side), (32, 256, 3, 3), pad=1)
     arrays = case.draw(rng, "float32")
     exact = [array.astype("float64") for array in arrays]
     expected = conv_by_definition(*exact, case.stride, case.pad)

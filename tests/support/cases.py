@@ -81,11 +81,14 @@ CONV_CASES = {
     "one filter": ConvCase((2, 3, 5, 5), (1, 3, 3, 3), pad=1),
     "one image": ConvCase((1, 3, 5, 5), (2, 3, 3, 3), pad=1),
     "empty batch": ConvCase((0, 3, 5, 5), (2, 3, 3, 3), pad=1),
-    # What Winograd's convolution, which works on patches of 6x6 pixels, has to divide.
+    # What Winograd's convolution, which works on tiles of 4x4 or 3x3 pixels, has to divide.
     "many channels": ConvCase((2, 17, 6, 7), (18, 17, 3, 3), pad=1),
     "many filters": ConvCase((9, 16, 4, 4), (70, 16, 3, 3), pad=1),
     "many small images": ConvCase((19, 2, 3, 4), (3, 2, 3, 3), pad=1),
     "bands of odd sizes": ConvCase((3, 2, 13, 5), (3, 2, 3, 3), pad=1),
+    "many channels of maps of 3x3": ConvCase((19, 17, 3, 3), (18, 17, 3, 3), pad=1),
+    "many filters of maps of 6x6": ConvCase((3, 16, 6, 6), (35, 16, 3, 3), pad=1),
+    "bands of tiles of 3x3": ConvCase((2, 9, 65, 3), (5, 9, 3, 3), pad=1),
     "more padding than pixels": ConvCase((2, 16, 3, 2), (16, 16, 3, 3), pad=4),
 }
 

@@ -1,25 +1,32 @@
-/* Correlation with 3x3 taps and step 1 by Winograd's minimal filtering F(4x4, 3x3).
+/* Correlation with 3x3 taps and step 1 by Winograd's minimal filtering F(4x4, 3x3) and F(3x3, 3x3).
  *
  *     out tile (4x4) = A^T [ sum over c of (G w G^T) * (B^T d B) ] A,   d a 6x6 patch of the source
  *
- * 36 multiplications give 16 outputs where the direct sum needs 144: worth it as soon as there are
- * enough channels to pay for the transforms, which run on vectors of channels or filters.  Positions
- * (i, j) of the 6x6 patch are independent: for each, the sum over c is a product of matrices,
- * (tiles, C) by (C, K).
+ * 36 multiplications give 16 outputs where the direct sum needs 144, and 25 give 9 where it needs 81:
+ * worth it as soon as there are enough channels to pay for the transforms, which run on vectors of
+ * channels or filters.  Positions (i, j) of the patch are independent: for each, the sum over c is a
+ * product of matrices, (tiles, C) by (C, K).
  *
- * The transforms evaluate polynomials at 0, +-P, +-Q and infinity.  P = 3/4 and Q = 3/2 and their
- * powers are exact in binary, and leave a fifth of the rounding error of the usual 1 and 2.
+ * The transforms evaluate polynomials at 0, +-P, +-Q and infinity, or with one less for 3x3 outputs
+ * at 0, +-P, R and infinity.  P = 3/4, Q = 3/2 and R = 2 and their powers are exact in binary, and
+ * leave a fifth of the rounding error of the usual 1 and 2, or half of it.
  *
  * Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Barabasz et al.,
  * "Error analysis and improving the accuracy of Winograd convolution for deep neural networks",
  * ACM TOMS 2020.
  */
 
-#define POSITIONS 36
 #define P1 ((T)0.75)
 #define P2 (P1 * P1)
 #define Q1 ((T)1.5)
 #define Q2 (Q1 * Q1)
+#define R1 ((T)2)
+#define R2 (R1 * R1)
+#define MOST_OUTPUTS 4 /* along one axis of a tile */
+#define MOST_POINTS 6
+/* Call a function whose last argument is the size of the tiles, as a constant. */
+#define WITH_TILE(m, function, ...)                                                                \
+    ((m) == 3 ? function(__VA_ARGS__, 3) : function(__VA_ARGS__, 4))
 #define PANEL_VECTORS 2 /* of filters, in a register tile of the product */
 #define FETCHES 4       /* register tiles that fetch the next panel of u, a part each */
 #define PANEL_WIDTH (PANEL_VECTORS * LANES)
@@ -30,8 +37,9 @@ typedef struct {
     lane_map in, out;
     ptrdiff_t vectors;    /* of filters, in panels of PANEL_VECTORS */
     ptrdiff_t nu, nv, nm; /* elements of u, v and m per position */
-    T *u, *bias;          /* transformed filters [36][panel][C][filter of the panel] */
-    T *v, *m;             /* per thread: [36][C/LANES][tile][LANES], [36][panel][tile][filter] */
+    T *u, *bias;          /* transformed filters [position][panel][C][filter of the panel] */
+    T *v, *m;             /* per thread: [position][C/LANES][tile][LANES], [position][panel][tile]
+                             [filter] */
     T *x, *y;             /* per thread: a copy of a piece of the source, and of the output */
     int *wild;            /* per thread: whether a result was not finite */
 } winograd_plan;
@@ -39,8 +47,17 @@ typedef struct {
 /* ---- the transforms along one axis ---- */
 
 /* G w */
-ALWAYS_INLINE void filter_transform(const vec w[3], vec out[6])
+ALWAYS_INLINE void filter_transform(const vec w[3], vec *out, const int m)
 {
+    if (m == 3) {
+        const vec e = w[0] + P2 * w[2], o = P1 * w[1];
+        out[0] = w[0] * (1 / (P2 * R1));
+        out[1] = (e + o) * (1 / (2 * P2 * (P1 - R1)));
+        out[2] = (e - o) * (-1 / (2 * P2 * (P1 + R1)));
+        out[3] = (w[0] + R1 * w[1] + R2 * w[2]) * (1 / (R1 * (R2 - P2)));
+        out[4] = w[2];
+        return;
+    }
     const T np = 1 / (2 * P2 * (P2 - Q2)), nq = 1 / (2 * Q2 * (Q2 - P2));
     const vec ep = (w[0] + P2 * w[2]) * np, op = w[1] * (P1 * np);
     const vec eq = (w[0] + Q2 * w[2]) * nq, oq = w[1] * (Q1 * nq);
@@ -53,8 +70,17 @@ ALWAYS_INLINE void filter_transform(const vec w[3], vec out[6])
 }
 
 /* B^T d */
-ALWAYS_INLINE void source_transform(const vec d[6], vec out[6])
+ALWAYS_INLINE void source_transform(const vec *d, vec *out, const int m)
 {
+    if (m == 3) {
+        const vec e = d[3] - R1 * d[2], o = d[2] - R1 * d[1];
+        out[0] = e - P2 * (d[1] - R1 * d[0]);
+        out[1] = e + P1 * o;
+        out[2] = e - P1 * o;
+        out[3] = d[3] - P2 * d[1];
+        out[4] = (d[4] - R1 * d[3]) - P2 * o;
+        return;
+    }
     const vec ep = d[4] - Q2 * d[2], op = d[3] - Q2 * d[1];
     const vec eq = d[4] - P2 * d[2], oq = d[3] - P2 * d[1];
     out[0] = P2 * Q2 * d[0] + (d[4] - (P2 + Q2) * d[2]);
@@ -65,40 +91,47 @@ ALWAYS_INLINE void source_transform(const vec d[6], vec out[6])
     out[5] = P2 * Q2 * d[1] + (d[5] - (P2 + Q2) * d[3]);
 }
 
-/* A^T m */
-ALWAYS_INLINE void result_transform(const vec m[6], vec out[4])
+/* A^T p, for the products p */
+ALWAYS_INLINE void result_transform(const vec *p, vec *out, const int m)
 {
-    const vec ep = m[1] + m[2], op = m[1] - m[2], eq = m[3] + m[4], oq = m[3] - m[4];
-    out[0] = m[0] + ep + eq;
+    const vec ep = p[1] + p[2], op = p[1] - p[2];
+    if (m == 3) {
+        out[0] = p[0] + ep + p[3];
+        out[1] = P1 * op + R1 * p[3];
+        out[2] = P2 * ep + (R2 * p[3] + p[4]);
+        return;
+    }
+    const vec eq = p[3] + p[4], oq = p[3] - p[4];
+    out[0] = p[0] + ep + eq;
     out[1] = P1 * op + Q1 * oq;
     out[2] = P2 * ep + Q2 * eq;
-    out[3] = P1 * P2 * op + (Q1 * Q2 * oq + m[5]);
+    out[3] = P1 * P2 * op + (Q1 * Q2 * oq + p[5]);
 }
 
 /* ---- patches, filters and results ---- */
 
 /* B^T d B of one patch, whose rows are `row` elements apart; positions of v `stride` apart. */
-static void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride)
+ALWAYS_INLINE void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride, const int m)
 {
-    vec half[6][6];
-    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) {
-        vec d[6];
-        _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++)
+    vec half[MOST_POINTS][MOST_POINTS];
+    _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++) {
+        vec d[MOST_POINTS];
+        _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++)
             d[j] = load(x + i * row + j * LANES);
-        source_transform(d, half[i]);
+        source_transform(d, half[i], m);
     }
-    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
-        vec d[6], out[6];
-        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+        vec d[MOST_POINTS], out[MOST_POINTS];
+        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
             d[i] = half[i][j];
-        source_transform(d, out);
-        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-            store(v + (6 * i + j) * stride, out[i]);
+        source_transform(d, out, m);
+        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
+            store(v + ((m + 2) * i + j) * stride, out[i]);
     }
 }
 
 /* The same for all tiles of image i of a piece and LANES channels from c on.  v is, for the whole
- * piece, [36][C/LANES][tile][LANES]. */
+ * piece, [position][C/LANES][tile][LANES]. */
 static void winograd_patches(const lane_map *in, const winograd_grid *g, winograd_piece at,
                              ptrdiff_t i, ptrdiff_t c, T *x, T *v, ptrdiff_t stride)
 {
@@ -106,27 +139,29 @@ static void winograd_patches(const lane_map *in, const winograd_grid *g, winogra
     pack_lanes(in, at, i, c, x);
     for (ptrdiff_t ty = 0; ty < at.rows; ty++)
         for (ptrdiff_t tx = 0; tx < g->TW; tx++, v += LANES)
-            winograd_source(x + lane_map_tile(in, ty, tx), in->width * LANES, v, stride);
+            WITH_TILE(g->m, winograd_source, x + lane_map_tile(in, ty, tx), in->width * LANES, v,
+                      stride);
 }
 
 /* G w G^T of up to LANES filters and one channel. */
-static void winograd_filter(const corr *c, const T *w, ptrdiff_t filters, T *u, ptrdiff_t stride)
+ALWAYS_INLINE void winograd_filter(const corr *c, const T *w, ptrdiff_t filters, T *u,
+                                   ptrdiff_t stride, const int m)
 {
-    vec half[3][6];
+    vec half[3][MOST_POINTS];
     for (int i = 0; i < 3; i++) {
         T tap[3][LANES] = {{0}};
         for (ptrdiff_t k = 0; k < MIN(filters, LANES); k++)
             for (int j = 0; j < 3; j++)
                 tap[j][k] = w[k * c->wk + i * c->wi + j * c->wj];
         const vec row[3] = {load(tap[0]), load(tap[1]), load(tap[2])};
-        filter_transform(row, half[i]);
+        filter_transform(row, half[i], m);
     }
-    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
         const vec column[3] = {half[0][j], half[1][j], half[2][j]};
-        vec out[6];
-        filter_transform(column, out);
-        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-            store(u + (6 * i + j) * stride, out[i]);
+        vec out[MOST_POINTS];
+        filter_transform(column, out, m);
+        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
+            store(u + ((m + 2) * i + j) * stride, out[i]);
     }
 }
 
@@ -139,29 +174,30 @@ static void winograd_filters(const void *arg, ptrdiff_t panel, int thread)
     T *u = p->u + begin * c->in.C;
     for (ptrdiff_t ch = 0; ch < c->in.C; ch++)
         for (ptrdiff_t k = begin; k < end; k += LANES, u += LANES)
-            winograd_filter(c, c->weights + k * c->wk + ch * c->wc, c->K - k, u, p->nu);
+            WITH_TILE(p->grid.m, winograd_filter, c, c->weights + k * c->wk + ch * c->wc, c->K - k,
+                      u, p->nu);
     for (ptrdiff_t k = begin; k < end; k++)
         p->bias[k] = c->bias && k < c->K ? c->bias[k] : 0;
 }
 
 /* A^T m A + bias of one tile, written as rows of pixels `row` elements apart.  Returns a vector of
  * zeros, or of NaN in the lanes where a result is infinite or NaN. */
-ALWAYS_INLINE vec winograd_result(const T *m, ptrdiff_t stride, vec bias, int relu, T *y,
-                                  ptrdiff_t row)
+ALWAYS_INLINE vec winograd_result(const T *p, ptrdiff_t stride, vec bias, int relu, T *y,
+                                  ptrdiff_t row, const int m)
 {
-    vec half[4][6], total = {0};
-    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
-        vec column[6], out[4];
-        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-            column[i] = load(m + (6 * i + j) * stride);
-        result_transform(column, out);
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+    vec half[MOST_OUTPUTS][MOST_POINTS], total = {0};
+    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+        vec column[MOST_POINTS], out[MOST_OUTPUTS];
+        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
+            column[i] = load(p + ((m + 2) * i + j) * stride);
+        result_transform(column, out, m);
+        _Pragma("GCC unroll 4") for (int i = 0; i < m; i++)
             half[i][j] = out[i];
     }
-    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
-        vec out[4];
-        result_transform(half[i], out);
-        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) {
+    _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) {
+        vec out[MOST_OUTPUTS];
+        result_transform(half[i], out, m);
+        _Pragma("GCC unroll 4") for (int j = 0; j < m; j++) {
             const vec pixel = out[j] + bias;
             total += pixel;
             store(y + i * row + j * LANES, relu ? relu_vec(pixel) : pixel);
@@ -266,15 +302,15 @@ static vec winograd_write(const winograd_plan *p, winograd_piece at, ptrdiff_t i
     const winograd_grid *g = &p->grid;
     const ptrdiff_t panel = k / PANEL_WIDTH * PANEL_WIDTH;
     const ptrdiff_t width = MIN(PANEL_WIDTH, p->vectors * LANES - panel);
-    const ptrdiff_t pixels = MIN(4 * at.rows, c->OH - 4 * at.y) * c->OW;
+    const ptrdiff_t pixels = MIN(g->m * at.rows, c->OH - g->m * at.y) * c->OW;
     const vec bias = load(p->bias + k);
     vec bad = {0};
     m += panel * g->all + i * g->tiles * width + k - panel;
     for (ptrdiff_t ty = 0; ty < at.rows; ty++)
         for (ptrdiff_t tx = 0; tx < g->TW; tx++, m += width)
-            bad += winograd_result(m, p->nm, bias, c->relu, y + lane_map_tile(&p->out, ty, tx),
-                                   p->out.width * LANES);
-    T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + 4 * at.y * c->drow;
+            bad += WITH_TILE(g->m, winograd_result, m, p->nm, bias, c->relu,
+                             y + lane_map_tile(&p->out, ty, tx), p->out.width * LANES);
+    T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + g->m * at.y * c->drow;
     lanes_to_planes(y, p->out.place, out, c->dplane, pixels, c->K - k);
     return bad;
 }
@@ -285,12 +321,12 @@ static void winograd_task(const void *arg, ptrdiff_t index, int thread)
     const corr *c = p->c;
     const winograd_grid *g = &p->grid;
     const winograd_piece at = winograd_piece_at(g, index * g->group, c->N * g->bands);
-    T *v = p->v + thread * POSITIONS * p->nv, *m = p->m + thread * POSITIONS * p->nm;
+    T *v = p->v + thread * g->positions * p->nv, *m = p->m + thread * g->positions * p->nm;
     T *x = p->x + thread * lane_map_size(&p->in), *y = p->y + thread * lane_map_size(&p->out);
     for (ptrdiff_t i = 0; i < at.images; i++)
         for (ptrdiff_t ch = 0; ch < c->in.C; ch += LANES)
             winograd_patches(&p->in, g, at, i, ch, x, v, p->nv);
-    for (int t = 0; t < POSITIONS; t++)
+    for (ptrdiff_t t = 0; t < g->positions; t++)
         winograd_product(p, at.images * at.rows * g->TW, v + t * p->nv, p->u + t * p->nu,
                          m + t * p->nm);
     vec bad = {0};
@@ -305,11 +341,12 @@ static void winograd_task(const void *arg, ptrdiff_t index, int thread)
  * as well where the rule is wrong. */
 static int winograd_pays(ptrdiff_t N, ptrdiff_t C, ptrdiff_t K, ptrdiff_t OH, ptrdiff_t OW)
 {
-    const double weights = (double)(C * K), tiles = (double)(N * ceil_div(OH, 4) * ceil_div(OW, 4));
+    const winograd_grid g = tiles_of_maps(OH, OW);
+    const double weights = (double)(C * K), tiles = (double)(N * g.TH * g.TW * g.positions);
     const double direct = 9 * weights * (double)(N * ceil_div(OH * OW, LANES));
     const double rows = (double)(N * C * OH); /* which the direct sum copies */
     const double transforms = (double)(ceil_div(C, LANES) + ceil_div(K, LANES));
-    const double winograd = 40 * weights * tiles / LANES + 300 * transforms * tiles;
+    const double winograd = 1.1 * weights * tiles / LANES + 8.3 * transforms * tiles;
     return winograd + 25 * (double)sizeof(T) * weights < direct + 30 * rows;
 }
 
@@ -336,8 +373,8 @@ static void plan_winograd(winograd_plan *p, const corr *c)
     p->c = c;
     p->grid = make_winograd_grid(c->N, c->OH, c->OW, WINOGRAD_TASKS, piece_tiles(c->K + in->C));
     p->in = (lane_map){.src = c->src, .C = in->C, .H = in->H, .W = in->W,
-                       .r0 = in->r0, .c0 = in->c0, .side = 6};
-    p->out = (lane_map){.H = c->OH, .W = c->OW, .side = 4};
+                       .r0 = in->r0, .c0 = in->c0, .side = p->grid.m + 2};
+    p->out = (lane_map){.H = c->OH, .W = c->OW, .side = p->grid.m};
     set_lane_map(&p->in, &p->grid);
     set_lane_map(&p->out, &p->grid);
     p->vectors = ceil_div(c->K, LANES);
@@ -350,12 +387,12 @@ static ptrdiff_t winograd_memory(winograd_plan *p, void *base, int threads)
 {
     arena a = {base, 0};
     const ptrdiff_t size = (ptrdiff_t)sizeof(T);
-    p->u = arena_take(&a, POSITIONS * p->nu * size);
+    p->u = arena_take(&a, p->grid.positions * p->nu * size);
     p->bias = arena_take(&a, p->vectors * LANES * size);
     p->in.place = arena_take(&a, lane_map_pixels(&p->in) * (ptrdiff_t)sizeof(ptrdiff_t));
     p->out.place = arena_take(&a, lane_map_pixels(&p->out) * (ptrdiff_t)sizeof(ptrdiff_t));
-    p->v = arena_take(&a, threads * POSITIONS * p->nv * size);
-    p->m = arena_take(&a, threads * POSITIONS * p->nm * size);
+    p->v = arena_take(&a, threads * p->grid.positions * p->nv * size);
+    p->m = arena_take(&a, threads * p->grid.positions * p->nm * size);
     p->x = arena_take(&a, threads * lane_map_size(&p->in) * size);
     p->y = arena_take(&a, threads * lane_map_size(&p->out) * size);
     p->wild = arena_take(&a, threads * (ptrdiff_t)sizeof(int));

@@ -4,20 +4,21 @@
  *
  *     dw = G^T [ sum over tiles of (A dout A^T) * (B^T d B) ] G
  *
- * with a 4x4 tile of dout and a 6x6 patch d of x: 36 multiplications where the direct sum needs 144.
- * For each of the 36 positions the sum is one of dw.h's, over tiles in place of pixels and with
+ * with a tile of dout of 4x4 pixels and a patch d of x of 6x6: 36 multiplications where the direct sum
+ * needs 144; or with 3x3 pixels and 5x5, for 25 in place of 81.  For each position the sum is one of dw.h's, over tiles in place of pixels and with
  * channels in place of (channel, i) rows, and its register tile runs it.  A task is a chunk of
  * images and a part of the filters; it transforms all channels of its chunk.
  */
 
 typedef struct {
-    dw_plan dw;       /* sums: [chunk][block][36 rows + 1][DW_WIDTH], of which the last is db */
+    dw_plan dw;       /* sums: [chunk][block][positions*rows + 1][DW_WIDTH]; the last is db */
     ptrdiff_t rows;   /* the channels, and one more where they are even, see odd_lines */
     ptrdiff_t parts;  /* of the blocks of filters */
     winograd_grid grid;
     lane_map in, out; /* x and dout */
     ptrdiff_t nv, ns; /* elements of v and s per position */
-    T *v, *s;         /* per thread: [36][C/LANES][tile][LANES], [36][block][tile][filter] */
+    T *v, *s;         /* per thread: [position][C/LANES][tile][LANES], [position][block]
+                         [tile][filter] */
     T *x, *d;         /* per thread: copies of a piece of x and of dout */
     int *wild;        /* per block: whether a result was not finite */
 } winograd_dw;
@@ -35,9 +36,9 @@ static ptrdiff_t wide_parts(const window_shape *s)
  * not depend on the number of threads. */
 static ptrdiff_t winograd_chunks(const window_shape *s)
 {
-    const ptrdiff_t tiles = s->N * ceil_div(s->OH, 4) * ceil_div(s->OW, 4);
+    const winograd_grid g = tiles_of_maps(s->OH, s->OW);
     const ptrdiff_t most = ceil_div(WINOGRAD_TASKS, wide_parts(s));
-    return MAX(MIN(tiles / WINOGRAD_CHUNK, most), 1);
+    return MAX(MIN(s->N * g.TH * g.TW / WINOGRAD_CHUNK, most), 1);
 }
 
 static int winograd_dw_suits(const window_shape *s)
@@ -55,12 +56,13 @@ static winograd_dw make_winograd_dw(const dw_plan *direct, int threads)
     const ptrdiff_t chunks = winograd_chunks(s);
     p.grid = make_winograd_grid(s->N, s->OH, s->OW, chunks, WINOGRAD_DEPTH);
     p.in = (lane_map){.src = direct->x, .C = s->C, .H = s->H, .W = s->W,
-                      .r0 = -s->pad, .c0 = -s->pad, .side = 6};
-    p.out = (lane_map){.src = direct->dout, .C = s->F, .H = s->OH, .W = s->OW, .side = 4};
+                      .r0 = -s->pad, .c0 = -s->pad, .side = p.grid.m + 2};
+    p.out = (lane_map){.src = direct->dout, .C = s->F, .H = s->OH, .W = s->OW,
+                       .side = p.grid.m};
     set_lane_map(&p.in, &p.grid);
     set_lane_map(&p.out, &p.grid);
     p.rows = s->C | 1;
-    p.dw.taps = POSITIONS * p.rows;
+    p.dw.taps = p.grid.positions * p.rows;
     p.dw.chunks = MIN(chunks, s->N * p.grid.bands);
     p.parts = MAX(wide_parts(s), MIN(p.dw.blocks, ceil_div(2 * threads, p.dw.chunks)));
     p.nv = odd_lines(ceil_div(s->C, LANES) * p.grid.block);
@@ -76,8 +78,8 @@ static ptrdiff_t winograd_dw_memory(winograd_dw *p, void *base, int threads)
     p->dw.scratch = arena_take(&a, threads * DW_WIDTH * size);
     p->in.place = arena_take(&a, lane_map_pixels(&p->in) * (ptrdiff_t)sizeof(ptrdiff_t));
     p->out.place = arena_take(&a, lane_map_pixels(&p->out) * (ptrdiff_t)sizeof(ptrdiff_t));
-    p->v = arena_take(&a, threads * POSITIONS * p->nv * size);
-    p->s = arena_take(&a, threads * POSITIONS * p->ns * size);
+    p->v = arena_take(&a, threads * p->grid.positions * p->nv * size);
+    p->s = arena_take(&a, threads * p->grid.positions * p->ns * size);
     p->x = arena_take(&a, threads * lane_map_size(&p->in) * size);
     p->d = arena_take(&a, threads * lane_map_size(&p->out) * size);
     p->wild = arena_take(&a, blocks * (ptrdiff_t)sizeof(int));
@@ -85,8 +87,17 @@ static ptrdiff_t winograd_dw_memory(winograd_dw *p, void *base, int threads)
 }
 
 /* A d along one axis. */
-ALWAYS_INLINE void spread_transform(const vec d[4], vec out[6])
+ALWAYS_INLINE void spread_transform(const vec *d, vec *out, const int m)
 {
+    if (m == 3) {
+        const vec e = d[0] + P2 * d[2], o = P1 * d[1];
+        out[0] = d[0];
+        out[1] = e + o;
+        out[2] = e - o;
+        out[3] = d[0] + R1 * d[1] + R2 * d[2];
+        out[4] = d[2];
+        return;
+    }
     const vec ep = d[0] + P2 * d[2], op = P1 * (d[1] + P2 * d[3]);
     const vec eq = d[0] + Q2 * d[2], oq = Q1 * (d[1] + Q2 * d[3]);
     out[0] = d[0];
@@ -97,39 +108,47 @@ ALWAYS_INLINE void spread_transform(const vec d[4], vec out[6])
     out[5] = d[3];
 }
 
-/* G^T m along one axis. */
-ALWAYS_INLINE void gather_transform(const vec m[6], vec out[3])
+/* G^T p along one axis, for the sums of products p. */
+ALWAYS_INLINE void gather_transform(const vec *p, vec out[3], const int m)
 {
+    if (m == 3) {
+        const vec plus = p[1] * (1 / (2 * P2 * (P1 - R1)));
+        const vec minus = p[2] * (-1 / (2 * P2 * (P1 + R1))), r = p[3] * (1 / (R1 * (R2 - P2)));
+        out[0] = p[0] * (1 / (P2 * R1)) + (plus + minus) + r;
+        out[1] = P1 * (plus - minus) + R1 * r;
+        out[2] = P2 * (plus + minus) + (R2 * r + p[4]);
+        return;
+    }
     const T np = 1 / (2 * P2 * (P2 - Q2)), nq = 1 / (2 * Q2 * (Q2 - P2));
-    const vec ep = (m[1] + m[2]) * np, op = (m[1] - m[2]) * (P1 * np);
-    const vec eq = (m[3] + m[4]) * nq, oq = (m[3] - m[4]) * (Q1 * nq);
-    out[0] = m[0] * (1 / (P2 * Q2)) + ep + eq;
+    const vec ep = (p[1] + p[2]) * np, op = (p[1] - p[2]) * (P1 * np);
+    const vec eq = (p[3] + p[4]) * nq, oq = (p[3] - p[4]) * (Q1 * nq);
+    out[0] = p[0] * (1 / (P2 * Q2)) + ep + eq;
     out[1] = op + oq;
-    out[2] = P2 * ep + Q2 * eq + m[5];
+    out[2] = P2 * ep + Q2 * eq + p[5];
 }
 
 /* A d A^T of one tile of dout, with rows `row` elements apart; positions of s `stride` apart. */
-static void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride)
+ALWAYS_INLINE void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride, const int m)
 {
-    vec half[4][6];
-    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
-        vec pixel[4];
-        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
+    vec half[MOST_OUTPUTS][MOST_POINTS];
+    _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) {
+        vec pixel[MOST_OUTPUTS];
+        _Pragma("GCC unroll 4") for (int j = 0; j < m; j++)
             pixel[j] = load(d + i * row + j * LANES);
-        spread_transform(pixel, half[i]);
+        spread_transform(pixel, half[i], m);
     }
-    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
-        vec column[4], out[6];
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+        vec column[MOST_OUTPUTS], out[MOST_POINTS];
+        _Pragma("GCC unroll 4") for (int i = 0; i < m; i++)
             column[i] = half[i][j];
-        spread_transform(column, out);
-        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-            store(s + (6 * i + j) * stride, out[i]);
+        spread_transform(column, out, m);
+        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
+            store(s + ((m + 2) * i + j) * stride, out[i]);
     }
 }
 
-/* The tiles of image i of a piece of one block of filters, as [36][tile][filter]; db gets the sum of
- * their pixels. */
+/* The tiles of image i of a piece of one block of filters, as [position][tile][filter]; db gets the
+ * sum of their pixels. */
 static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t i, ptrdiff_t block,
                           T *s, T *d, T *db)
 {
@@ -138,10 +157,11 @@ static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t i, 
     for (ptrdiff_t v = 0; v < width; v += LANES) {
         T *dst = s + i * p->grid.tiles * width + v;
         pack_lanes(out, at, i, block * DW_WIDTH + v, d);
-        add_db(db + v, d, 4 * at.rows * out->width, 1);
+        add_db(db + v, d, p->grid.m * at.rows * out->width, 1);
         for (ptrdiff_t ty = 0; ty < at.rows; ty++)
             for (ptrdiff_t tx = 0; tx < p->grid.TW; tx++, dst += width)
-                winograd_spread(d + lane_map_tile(out, ty, tx), out->width * LANES, dst, p->ns);
+                WITH_TILE(p->grid.m, winograd_spread, d + lane_map_tile(out, ty, tx),
+                          out->width * LANES, dst, p->ns);
     }
 }
 
@@ -167,7 +187,8 @@ static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t b
 {
     const ptrdiff_t size = dw_sum_size(&p->dw), width = DW_WIDTH * p->grid.all;
     const ptrdiff_t tiles = at.images * at.rows * p->grid.TW;
-    T *v = p->v + thread * POSITIONS * p->nv, *s = p->s + thread * POSITIONS * p->ns;
+    T *v = p->v + thread * p->grid.positions * p->nv;
+    T *s = p->s + thread * p->grid.positions * p->ns;
     T *x = p->x + thread * lane_map_size(&p->in), *d = p->d + thread * lane_map_size(&p->out);
     T *scratch = p->dw.scratch + thread * DW_WIDTH;
     for (ptrdiff_t i = 0; i < at.images; i++) {
@@ -177,7 +198,7 @@ static void winograd_dw_add(const winograd_dw *p, winograd_piece at, ptrdiff_t b
             winograd_dout(p, at, i, b, s + (b - begin) * width, d,
                           sums + b * size + p->dw.taps * DW_WIDTH);
     }
-    for (int t = 0; t < POSITIONS; t++)
+    for (ptrdiff_t t = 0; t < p->grid.positions; t++)
         for (ptrdiff_t b = begin; b < end; b++)
             winograd_dw_product(p, tiles, v + t * p->nv, s + t * p->ns + (b - begin) * width,
                                 MIN(NF_MAX, p->dw.vectors - b * NF_MAX),
@@ -209,20 +230,20 @@ static vec sum_of_chunks(const winograd_dw *p, const T *m)
 
 /* G^T m G of LANES filters, the sum of all chunks, as 9 vectors.  Returns zeros, or NaN where one is
  * not finite. */
-static vec winograd_weights(const winograd_dw *p, const T *m, T dw[9 * LANES])
+ALWAYS_INLINE vec winograd_weights(const winograd_dw *p, const T *sums, T dw[9 * LANES], const int m)
 {
-    vec half[6][3], bad = {0};
-    for (int i = 0; i < 6; i++) {
-        vec row[6];
-        for (int j = 0; j < 6; j++)
-            row[j] = sum_of_chunks(p, m + (6 * i + j) * p->rows * DW_WIDTH);
-        gather_transform(row, half[i]);
+    vec half[MOST_POINTS][3], bad = {0};
+    for (int i = 0; i < m + 2; i++) {
+        vec row[MOST_POINTS];
+        for (int j = 0; j < m + 2; j++)
+            row[j] = sum_of_chunks(p, sums + ((m + 2) * i + j) * p->rows * DW_WIDTH);
+        gather_transform(row, half[i], m);
     }
     for (int j = 0; j < 3; j++) {
-        vec column[6], out[3];
-        for (int i = 0; i < 6; i++)
+        vec column[MOST_POINTS], out[3];
+        for (int i = 0; i < m + 2; i++)
             column[i] = half[i][j];
-        gather_transform(column, out);
+        gather_transform(column, out, m);
         for (int i = 0; i < 3; i++) {
             store(dw + (3 * i + j) * LANES, out[i]);
             bad += out[i] - out[i];
@@ -242,7 +263,7 @@ static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
     vec bad = {0};
     for (ptrdiff_t c = 0; c < s->C; c++)
         for (ptrdiff_t v = 0; v < filters; v += LANES) {
-            bad += winograd_weights(p, sums + c * DW_WIDTH + v, taps);
+            bad += WITH_TILE(p->grid.m, winograd_weights, p, sums + c * DW_WIDTH + v, taps);
             T *dw = p->dw.dw + ((f0 + v) * s->C + c) * 9;
             for (ptrdiff_t f = 0; f < MIN(LANES, filters - v); f++)
                 for (int t = 0; t < 9; t++)

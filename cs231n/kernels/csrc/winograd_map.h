@@ -1,12 +1,13 @@
-/* What Winograd's filtering (winograd.h) works on: tiles of 4x4 outputs, which are taken in pieces,
- * and copies of maps in which a vector holds LANES channels of one pixel, so that maps of any size
- * fill the vectors. */
+/* What Winograd's filtering (winograd.h) works on: tiles of 4x4 or 3x3 outputs, which are taken in
+ * pieces, and copies of maps in which a vector holds LANES channels of one pixel, so that maps of any
+ * size fill the vectors. */
 
 #define PANEL_ROWS (VREGS == 32 ? 12 : 6) /* tiles of a register tile of the product */
 #define WINOGRAD_TASKS 8  /* about so many at least, where there are enough tiles */
 
 /* How the tiles of all maps are divided into pieces: several images, or a band of one image. */
 typedef struct {
+    ptrdiff_t m, positions;       /* a tile has m x m outputs, its patch so many pixels */
     ptrdiff_t TH, TW;             /* tiles down and across a map */
     ptrdiff_t group, bands, band; /* images; or bands per image, and rows of tiles of the largest */
     ptrdiff_t tiles, all;         /* of a piece: tiles per image, and of all its images */
@@ -26,12 +27,22 @@ static ptrdiff_t odd_lines(ptrdiff_t elements)
     return (ceil_div(elements, line) | 1) * line;
 }
 
+/* Tiles of 4x4 outputs, or of 3x3 where these take fewer multiplications in all: in maps of 3x3, 6x6
+ * or 9x9 outputs, which the larger ones run over. */
+static winograd_grid tiles_of_maps(ptrdiff_t OH, ptrdiff_t OW)
+{
+    const ptrdiff_t fours = 36 * ceil_div(OH, 4) * ceil_div(OW, 4);
+    const ptrdiff_t threes = 25 * ceil_div(OH, 3) * ceil_div(OW, 3), m = threes < fours ? 3 : 4;
+    return (winograd_grid){.m = m, .positions = (m + 2) * (m + 2), .TH = ceil_div(OH, m),
+                           .TW = ceil_div(OW, m)};
+}
+
 /* For some `tasks` of the same size at least, with pieces of up to `most` tiles unless one row has
  * more. */
 static winograd_grid make_winograd_grid(ptrdiff_t N, ptrdiff_t OH, ptrdiff_t OW, ptrdiff_t tasks,
                                         ptrdiff_t most)
 {
-    winograd_grid g = {.TH = ceil_div(OH, 4), .TW = ceil_div(OW, 4)};
+    winograd_grid g = tiles_of_maps(OH, OW);
     const ptrdiff_t share = MAX(PANEL_ROWS, ceil_div(N * g.TH * g.TW, tasks));
     most = MIN(most, share);
     g.group = MIN(N, MAX(1, most / (g.TH * g.TW)));
@@ -56,6 +67,7 @@ typedef struct {
     const T *src;           /* where it is from, [N][C][H][W] */
     ptrdiff_t C, H, W;
     ptrdiff_t r0, c0, side; /* where the patch of tile (0, 0) starts, which has side x side pixels */
+    ptrdiff_t m;            /* pixels from one patch to the next */
     ptrdiff_t rows, width;
     int banded;             /* whether it holds different rows of a map in turn */
     ptrdiff_t *place;       /* per pixel of these rows of the map: where it lies in the copy */
@@ -63,8 +75,9 @@ typedef struct {
 
 static void set_lane_map(lane_map *m, const winograd_grid *g)
 {
-    m->rows = 4 * (g->band - 1) + m->side;
-    m->width = MAX(MAX(m->c0, 0) + 4 * (g->TW - 1) + m->side, MAX(-m->c0, 0) + m->W);
+    m->m = g->m;
+    m->rows = m->m * (g->band - 1) + m->side;
+    m->width = MAX(MAX(m->c0, 0) + m->m * (g->TW - 1) + m->side, MAX(-m->c0, 0) + m->W);
     m->banded = g->bands > 1;
 }
 
@@ -88,7 +101,7 @@ static void fill_places(const lane_map *m)
 /* Where the patch of a tile starts, which is the piece's y-th one down and the x-th across. */
 static ptrdiff_t lane_map_tile(const lane_map *m, ptrdiff_t y, ptrdiff_t x)
 {
-    return (4 * y * m->width + 4 * x + MAX(m->c0, 0)) * LANES;
+    return (m->m * (y * m->width + x) + MAX(m->c0, 0)) * LANES;
 }
 
 /* Copy pixels of up to LANES channels to their places; absent channels become zeros.  The channels
@@ -134,7 +147,7 @@ static void lanes_to_planes(const T *src, const ptrdiff_t *place, T *dst, ptrdif
 /* Copy what the patches of a piece see of its image i and LANES channels from c on. */
 static void pack_lanes(const lane_map *m, winograd_piece at, ptrdiff_t i, ptrdiff_t c, T *dst)
 {
-    const ptrdiff_t first = m->r0 + 4 * at.y, rows = 4 * (at.rows - 1) + m->side;
+    const ptrdiff_t first = m->r0 + m->m * at.y, rows = m->m * (at.rows - 1) + m->side;
     const ptrdiff_t begin = MAX(first, 0), end = MIN(first + rows, m->H);
     const ptrdiff_t above = MIN(begin - first, rows), below = MAX(end - first, above);
     const ptrdiff_t row = m->width * LANES, plane = m->H * m->W;

@@ -180,7 +180,7 @@ static void winograd_filters(const void *arg, ptrdiff_t panel, int thread)
         p->bias[k] = c->bias && k < c->K ? c->bias[k] : 0;
 }
 
-/* A^T m A + bias of one tile, written as rows of pixels `row` elements apart.  Returns a vector of
+/* A^T p A + bias of one tile, written as rows of pixels `row` elements apart.  Returns a vector of
  * zeros, or of NaN in the lanes where a result is infinite or NaN. */
 ALWAYS_INLINE vec winograd_result(const T *p, ptrdiff_t stride, vec bias, int relu, T *y,
                                   ptrdiff_t row, const int m)

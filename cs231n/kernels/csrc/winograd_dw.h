@@ -228,7 +228,7 @@ static vec sum_of_chunks(const winograd_dw *p, const T *m)
     return sum;
 }
 
-/* G^T m G of LANES filters, the sum of all chunks, as 9 vectors.  Returns zeros, or NaN where one is
+/* G^T p G of LANES filters, p the sum of all chunks, as 9 vectors.  Returns zeros, or NaN where one is
  * not finite. */
 ALWAYS_INLINE vec winograd_weights(const winograd_dw *p, const T *sums, T dw[9 * LANES], const int m)
 {

@@ -93,7 +93,9 @@ def test_layers_give_the_same_bits(name, dtype, compiled, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("path", ["direct", "winograd"])
-@pytest.mark.parametrize("sizes", [(3, 17, 21, 18, 150), (37, 20, 6, 5, 33), (1, 18, 13, 40, 17)])
+@pytest.mark.parametrize(
+    "sizes", [(3, 17, 23, 18, 150), (37, 20, 6, 7, 33), (37, 20, 6, 5, 33), (1, 18, 13, 40, 17)]
+)
 def test_both_ways_of_a_convolution_give_the_same_bits(sizes, path, dtype, compiled, rng):
     N, C, H, W, F = sizes
     arrays = ConvCase((N, C, H, W), (F, C, 3, 3), pad=1).draw(rng, dtype)

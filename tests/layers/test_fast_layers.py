@@ -430,10 +430,11 @@ def test_batch_norm_of_mixed_dtypes_agrees_with_its_reference(dtypes, mode, back
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", range(4), ids=["x", "w", "b", "dout"])
+@pytest.mark.parametrize("name", ["many channels", "many channels of maps of 3x3"])
 @both_ways
 @compiled_only
-def test_conv_keeps_nan_and_infinity_in_their_places(path, place, value, backend_name, rng):
-    case = CONV_CASES["many channels"]
+def test_conv_keeps_nan_and_infinity_in_their_places(name, path, place, value, backend_name, rng):
+    case = CONV_CASES[name]
     arrays = case.draw(rng, "float64")
     arrays[place].flat[arrays[place].size // 2] = value
     with np.errstate(invalid="ignore"):

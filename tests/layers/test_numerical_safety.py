@@ -77,6 +77,30 @@ def test_constant_statistics_let_no_spoilt_number_into_other_gradients(
         assert np.flatnonzero(~np.isfinite(dgamma)).tolist() == ([1, 69] if is_image else [1])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("pixels", [3, 9, 17, 49])
+@pytest.mark.parametrize("unit", ["", "_relu", "_gelu", "_silu"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_in_test_mode_a_spoilt_pixel_spoils_no_other(dtype, unit, pixels, value, backend_name, rng):
+    """Maps end with a part of a vector, which is read together with what is before it."""
+    x, dout = rng.standard_normal((2, 3, 5, 1, pixels)).astype(dtype)
+    gamma, beta, mean = rng.standard_normal((3, 5)).astype(dtype)
+    statistics = {"running_mean": mean, "running_var": mean**2 + 1, "mode": "test"}
+    forward = getattr(fast_layers, f"spatial_batchnorm{unit}_forward_fast")
+    backward = getattr(fast_layers, f"spatial_batchnorm{unit}_backward_fast")
+    for place in ((0, 1, 0, pixels - 1), (2, 4, 0, 0), (1, 0, 0, pixels // 2)):
+        results = []
+        for found in (x[place], value):
+            x[place] = found
+            with np.errstate(invalid="ignore"):
+                out, cache = forward(x.copy(), gamma, beta, dict(statistics))
+                results.append([out, backward(dout, cache)[0]])
+        x[place] = 0.5
+        for clean, spoilt in zip(*results, strict=True):
+            spoilt[place] = clean[place]
+            np.testing.assert_array_equal(spoilt, clean)
+
+
 @pytest.mark.parametrize("is_image", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_running_mean_of_infinity_is_infinite(dtype, is_image, backend_name, rng):

@@ -88,7 +88,9 @@ CONV_CASES = {
     "bands of odd sizes": ConvCase((3, 2, 13, 5), (3, 2, 3, 3), pad=1),
     "many channels of maps of 3x3": ConvCase((19, 17, 3, 3), (18, 17, 3, 3), pad=1),
     "many filters of maps of 6x6": ConvCase((3, 16, 6, 6), (35, 16, 3, 3), pad=1),
-    "bands of tiles of 3x3": ConvCase((2, 9, 65, 3), (5, 9, 3, 3), pad=1),
+    "bands of tiles of 3x3": ConvCase((2, 9, 33, 3), (5, 9, 3, 3), pad=1),
+    "bands of tiles of 4x4": ConvCase((3, 2, 29, 7), (3, 2, 3, 3), pad=1),
+    "bands of its gradient": ConvCase((2, 3, 100, 15), (4, 3, 3, 3), pad=1),
     "more padding than pixels": ConvCase((2, 16, 3, 2), (16, 16, 3, 3), pad=4),
 }
 

@@ -25,10 +25,11 @@ ALWAYS_INLINE T origin_of(const T *x)
 static void channel_statistics(const batchnorm_job *job, ptrdiff_t c)
 {
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
+    const ptrdiff_t ahead = fetch_step(job->s->C, D);
     const T *x = job->x + c * D, origin = origin_of(x), count = (T)(N * D);
     vec sum = splat((T)0), squares = splat((T)0);
     for (ptrdiff_t n = 0; n < N; n++)
-        sum += sum_plane(x + n * step, origin, D, fetch_step(job->s->C, D));
+        sum += sum_plane(x + n * step, origin, D, ahead);
     const T mean = origin + add_lanes(sum) / count;
     for (ptrdiff_t n = N - 1; n >= 0; n--)
         squares += sum_squares(x + n * step, mean, D);
@@ -62,12 +63,14 @@ ALWAYS_INLINE void sum_channel_gradients(const batchnorm_job *job, ptrdiff_t c, 
                                          T *through)
 {
     const ptrdiff_t D = job->s->D, step = job->s->C * D, N = job->s->N;
+    const ptrdiff_t ahead = fetch_step(job->s->C, D);
     const T mean = job->mean[c], std = root(job->var[c] + job->eps);
+    const T scale = job->gamma[c] / std, beta = job->beta[c];
     gradient_sums sums = {splat((T)0), splat((T)0)};
     for (ptrdiff_t n = 0; n < N; n++) {
         const ptrdiff_t at = c * D + n * step;
-        add_gradients(&sums, job->x + at, job->dout + at, through ? through + at : NULL, mean,
-                      job->gamma[c] / std, job->beta[c], u, D, fetch_step(job->s->C, D));
+        add_gradients(&sums, job->x + at, job->dout + at, through ? through + at : NULL, mean, scale,
+                      beta, u, D, ahead);
     }
     job->dbeta[c] = add_lanes(sums.sum);
     job->dgamma[c] = add_lanes(sums.product) / std;
@@ -97,12 +100,13 @@ ALWAYS_INLINE void spread_channel_gradients(const batchnorm_job *job, ptrdiff_t 
 ALWAYS_INLINE void denormalise_channel(const batchnorm_job *job, ptrdiff_t c, const int kind)
 {
     const unit u = {kind, (T)job->s->slope}, none = {NO_ACTIVATION, 0};
-    T *through = kind == GELU || kind == GELU_TANH || kind == SILU ? job->out : NULL;
+    const int costly = kind == GELU || kind == GELU_TANH || kind == SILU;
+    T *through = costly && job->s->part == WHOLE ? job->out : NULL;
     if (job->s->part != REST)
         sum_channel_gradients(job, c, u, through);
     if (job->s->part == SUMS_ONLY)
         return;
-    if (through && job->s->part == WHOLE)
+    if (through)
         spread_channel_gradients(job, c, none, through);
     else
         spread_channel_gradients(job, c, u, job->dout);

@@ -77,7 +77,8 @@ typedef struct {
       (const window_shape *s, const void *x, void *out, int32_t *arg, int threads))                \
     K(void, max_pool_backward,                                                                     \
       (const window_shape *s, const void *dout, const int32_t *arg, void *dx, int threads))        \
-    /* normalisation; the backward passes take what the forward passes took */                     \
+    /* normalisation; the backward passes take what the forward passes took.  out and dx overlap   \
+     * nothing that is read, and dx may be NULL where only the sums are asked for */               \
     K(void, batchnorm_forward,                                                                     \
       (const norm_shape *s, const void *x, const void *gamma, const void *beta, void *out,         \
        void *mean, void *var, void *running_mean, void *running_var, int threads))                 \

@@ -18,7 +18,7 @@ ALWAYS_INLINE vec add_sums(const vec *sum)
 
 /* Elements from a plane of D pixels of C channels to that of a later image, which is fetched while the
  * first is worked on: the processor's own prefetching stops at the end of a page.  Small planes are
- * done sooner than memory answers, so that it is not that of the next image.  After the last image
+ * done sooner than memory answers, so that it is not that of the next image.  For the last images
  * something useless is fetched, which is harmless. */
 static ptrdiff_t fetch_step(ptrdiff_t C, ptrdiff_t D)
 {
@@ -95,7 +95,8 @@ typedef struct {
     vec sum, product; /* of dout, and of dout*(x - mean) */
 } gradient_sums;
 
-/* What comes back through the units is written to `through`, too, unless that is NULL. */
+/* What comes back through the units is written to `through`, too, unless that is NULL; it may not be
+ * dout. */
 ALWAYS_INLINE void add_gradients(gradient_sums *sums, const T *x, const T *dout, T *through, T mean,
                                  T scale, T beta, const unit u, ptrdiff_t n, ptrdiff_t ahead)
 {
@@ -135,7 +136,7 @@ ALWAYS_INLINE void add_gradients(gradient_sums *sums, const T *x, const T *dout,
     sums->product += add_sums(product);
 }
 
-/* dx may be dout: its end is read before it is written. */
+/* dout may be dx itself, as in denormalise_channel: its end is read before it is written. */
 ALWAYS_INLINE void unscale_plane(const T *x, const T *dout, T *dx, T mean, T scale, T beta,
                                  const unit u, T shift, T slope, ptrdiff_t n, ptrdiff_t ahead)
 {

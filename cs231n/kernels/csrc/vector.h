@@ -59,8 +59,8 @@ typedef TINT lanes;
 #endif
 
 /* The last of n elements are seldom a vector's.  They are read, and written, together with those
- * before them, which changes nothing where a number is made of its own; where there are none, with
- * zeros in memory aside. */
+ * before them, for the second time: what is read must not have been written over in between.  Fewer
+ * elements than a vector has are copied aside. */
 ALWAYS_INLINE vec load_end(const T *p, ptrdiff_t n)
 {
     if (n >= LANES)

@@ -9,7 +9,7 @@
  *
  * The transforms evaluate polynomials at 0, +-P, +-Q and infinity, or with one less for 3x3 outputs
  * at 0, +-P, R and infinity.  P = 3/4, Q = 3/2 and R = 2 and their powers are exact in binary, and
- * leave a fifth of the rounding error of the usual 1 and 2, or half of it.
+ * leave a fifth of the rounding error that 0, +-1, +-2 leave, and half of that of 0, +-1 and 2.
  *
  * Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; Barabasz et al.,
  * "Error analysis and improving the accuracy of Winograd convolution for deep neural networks",
@@ -25,8 +25,8 @@
 #define MOST_OUTPUTS 4 /* along one axis of a tile */
 #define MOST_POINTS 6
 /* Call a function whose last argument is the size of the tiles, as a constant. */
-#define WITH_TILE(m, function, ...)                                                                \
-    ((m) == 3 ? function(__VA_ARGS__, 3) : function(__VA_ARGS__, 4))
+#define WITH_TILE(side, function, ...)                                                             \
+    ((side) == 3 ? function(__VA_ARGS__, 3) : function(__VA_ARGS__, 4))
 #define PANEL_VECTORS 2 /* of filters, in a register tile of the product */
 #define FETCHES 4       /* register tiles that fetch the next panel of u, a part each */
 #define PANEL_WIDTH (PANEL_VECTORS * LANES)
@@ -47,9 +47,9 @@ typedef struct {
 /* ---- the transforms along one axis ---- */
 
 /* G w */
-ALWAYS_INLINE void filter_transform(const vec w[3], vec *out, const int m)
+ALWAYS_INLINE void filter_transform(const vec w[3], vec *out, const int SIDE)
 {
-    if (m == 3) {
+    if (SIDE == 3) {
         const vec e = w[0] + P2 * w[2], o = P1 * w[1];
         out[0] = w[0] * (1 / (P2 * R1));
         out[1] = (e + o) * (1 / (2 * P2 * (P1 - R1)));
@@ -70,9 +70,9 @@ ALWAYS_INLINE void filter_transform(const vec w[3], vec *out, const int m)
 }
 
 /* B^T d */
-ALWAYS_INLINE void source_transform(const vec *d, vec *out, const int m)
+ALWAYS_INLINE void source_transform(const vec *d, vec *out, const int SIDE)
 {
-    if (m == 3) {
+    if (SIDE == 3) {
         const vec e = d[3] - R1 * d[2], o = d[2] - R1 * d[1];
         out[0] = e - P2 * (d[1] - R1 * d[0]);
         out[1] = e + P1 * o;
@@ -91,42 +91,42 @@ ALWAYS_INLINE void source_transform(const vec *d, vec *out, const int m)
     out[5] = P2 * Q2 * d[1] + (d[5] - (P2 + Q2) * d[3]);
 }
 
-/* A^T p, for the products p */
-ALWAYS_INLINE void result_transform(const vec *p, vec *out, const int m)
+/* A^T m */
+ALWAYS_INLINE void result_transform(const vec *m, vec *out, const int SIDE)
 {
-    const vec ep = p[1] + p[2], op = p[1] - p[2];
-    if (m == 3) {
-        out[0] = p[0] + ep + p[3];
-        out[1] = P1 * op + R1 * p[3];
-        out[2] = P2 * ep + (R2 * p[3] + p[4]);
+    const vec ep = m[1] + m[2], op = m[1] - m[2];
+    if (SIDE == 3) {
+        out[0] = m[0] + ep + m[3];
+        out[1] = P1 * op + R1 * m[3];
+        out[2] = P2 * ep + (R2 * m[3] + m[4]);
         return;
     }
-    const vec eq = p[3] + p[4], oq = p[3] - p[4];
-    out[0] = p[0] + ep + eq;
+    const vec eq = m[3] + m[4], oq = m[3] - m[4];
+    out[0] = m[0] + ep + eq;
     out[1] = P1 * op + Q1 * oq;
     out[2] = P2 * ep + Q2 * eq;
-    out[3] = P1 * P2 * op + (Q1 * Q2 * oq + p[5]);
+    out[3] = P1 * P2 * op + (Q1 * Q2 * oq + m[5]);
 }
 
 /* ---- patches, filters and results ---- */
 
 /* B^T d B of one patch, whose rows are `row` elements apart; positions of v `stride` apart. */
-ALWAYS_INLINE void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride, const int m)
+ALWAYS_INLINE void winograd_source(const T *x, ptrdiff_t row, T *v, ptrdiff_t stride, const int SIDE)
 {
     vec half[MOST_POINTS][MOST_POINTS];
-    _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++) {
+    _Pragma("GCC unroll 6") for (int i = 0; i < SIDE + 2; i++) {
         vec d[MOST_POINTS];
-        _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++)
+        _Pragma("GCC unroll 6") for (int j = 0; j < SIDE + 2; j++)
             d[j] = load(x + i * row + j * LANES);
-        source_transform(d, half[i], m);
+        source_transform(d, half[i], SIDE);
     }
-    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < SIDE + 2; j++) {
         vec d[MOST_POINTS], out[MOST_POINTS];
-        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
+        _Pragma("GCC unroll 6") for (int i = 0; i < SIDE + 2; i++)
             d[i] = half[i][j];
-        source_transform(d, out, m);
-        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
-            store(v + ((m + 2) * i + j) * stride, out[i]);
+        source_transform(d, out, SIDE);
+        _Pragma("GCC unroll 6") for (int i = 0; i < SIDE + 2; i++)
+            store(v + ((SIDE + 2) * i + j) * stride, out[i]);
     }
 }
 
@@ -139,13 +139,13 @@ static void winograd_patches(const lane_map *in, const winograd_grid *g, winogra
     pack_lanes(in, at, i, c, x);
     for (ptrdiff_t ty = 0; ty < at.rows; ty++)
         for (ptrdiff_t tx = 0; tx < g->TW; tx++, v += LANES)
-            WITH_TILE(g->m, winograd_source, x + lane_map_tile(in, ty, tx), in->width * LANES, v,
+            WITH_TILE(g->side, winograd_source, x + lane_map_tile(in, ty, tx), in->width * LANES, v,
                       stride);
 }
 
 /* G w G^T of up to LANES filters and one channel. */
 ALWAYS_INLINE void winograd_filter(const corr *c, const T *w, ptrdiff_t filters, T *u,
-                                   ptrdiff_t stride, const int m)
+                                   ptrdiff_t stride, const int SIDE)
 {
     vec half[3][MOST_POINTS];
     for (int i = 0; i < 3; i++) {
@@ -154,14 +154,14 @@ ALWAYS_INLINE void winograd_filter(const corr *c, const T *w, ptrdiff_t filters,
             for (int j = 0; j < 3; j++)
                 tap[j][k] = w[k * c->wk + i * c->wi + j * c->wj];
         const vec row[3] = {load(tap[0]), load(tap[1]), load(tap[2])};
-        filter_transform(row, half[i], m);
+        filter_transform(row, half[i], SIDE);
     }
-    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < SIDE + 2; j++) {
         const vec column[3] = {half[0][j], half[1][j], half[2][j]};
         vec out[MOST_POINTS];
-        filter_transform(column, out, m);
-        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
-            store(u + ((m + 2) * i + j) * stride, out[i]);
+        filter_transform(column, out, SIDE);
+        _Pragma("GCC unroll 6") for (int i = 0; i < SIDE + 2; i++)
+            store(u + ((SIDE + 2) * i + j) * stride, out[i]);
     }
 }
 
@@ -174,30 +174,30 @@ static void winograd_filters(const void *arg, ptrdiff_t panel, int thread)
     T *u = p->u + begin * c->in.C;
     for (ptrdiff_t ch = 0; ch < c->in.C; ch++)
         for (ptrdiff_t k = begin; k < end; k += LANES, u += LANES)
-            WITH_TILE(p->grid.m, winograd_filter, c, c->weights + k * c->wk + ch * c->wc, c->K - k,
+            WITH_TILE(p->grid.side, winograd_filter, c, c->weights + k * c->wk + ch * c->wc, c->K - k,
                       u, p->nu);
     for (ptrdiff_t k = begin; k < end; k++)
         p->bias[k] = c->bias && k < c->K ? c->bias[k] : 0;
 }
 
-/* A^T p A + bias of one tile, written as rows of pixels `row` elements apart.  Returns a vector of
+/* A^T m A + bias of one tile, written as rows of pixels `row` elements apart.  Returns a vector of
  * zeros, or of NaN in the lanes where a result is infinite or NaN. */
-ALWAYS_INLINE vec winograd_result(const T *p, ptrdiff_t stride, vec bias, int relu, T *y,
-                                  ptrdiff_t row, const int m)
+ALWAYS_INLINE vec winograd_result(const T *m, ptrdiff_t stride, vec bias, int relu, T *y,
+                                  ptrdiff_t row, const int SIDE)
 {
     vec half[MOST_OUTPUTS][MOST_POINTS], total = {0};
-    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < SIDE + 2; j++) {
         vec column[MOST_POINTS], out[MOST_OUTPUTS];
-        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
-            column[i] = load(p + ((m + 2) * i + j) * stride);
-        result_transform(column, out, m);
-        _Pragma("GCC unroll 4") for (int i = 0; i < m; i++)
+        _Pragma("GCC unroll 6") for (int i = 0; i < SIDE + 2; i++)
+            column[i] = load(m + ((SIDE + 2) * i + j) * stride);
+        result_transform(column, out, SIDE);
+        _Pragma("GCC unroll 4") for (int i = 0; i < SIDE; i++)
             half[i][j] = out[i];
     }
-    _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) {
+    _Pragma("GCC unroll 4") for (int i = 0; i < SIDE; i++) {
         vec out[MOST_OUTPUTS];
-        result_transform(half[i], out, m);
-        _Pragma("GCC unroll 4") for (int j = 0; j < m; j++) {
+        result_transform(half[i], out, SIDE);
+        _Pragma("GCC unroll 4") for (int j = 0; j < SIDE; j++) {
             const vec pixel = out[j] + bias;
             total += pixel;
             store(y + i * row + j * LANES, relu ? relu_vec(pixel) : pixel);
@@ -302,15 +302,15 @@ static vec winograd_write(const winograd_plan *p, winograd_piece at, ptrdiff_t i
     const winograd_grid *g = &p->grid;
     const ptrdiff_t panel = k / PANEL_WIDTH * PANEL_WIDTH;
     const ptrdiff_t width = MIN(PANEL_WIDTH, p->vectors * LANES - panel);
-    const ptrdiff_t pixels = MIN(g->m * at.rows, c->OH - g->m * at.y) * c->OW;
+    const ptrdiff_t pixels = MIN(g->side * at.rows, c->OH - g->side * at.y) * c->OW;
     const vec bias = load(p->bias + k);
     vec bad = {0};
     m += panel * g->all + i * g->tiles * width + k - panel;
     for (ptrdiff_t ty = 0; ty < at.rows; ty++)
         for (ptrdiff_t tx = 0; tx < g->TW; tx++, m += width)
-            bad += WITH_TILE(g->m, winograd_result, m, p->nm, bias, c->relu,
+            bad += WITH_TILE(g->side, winograd_result, m, p->nm, bias, c->relu,
                              y + lane_map_tile(&p->out, ty, tx), p->out.width * LANES);
-    T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + g->m * at.y * c->drow;
+    T *out = c->out + (at.n + i) * c->dimage + k * c->dplane + g->side * at.y * c->drow;
     lanes_to_planes(y, p->out.place, out, c->dplane, pixels, c->K - k);
     return bad;
 }
@@ -337,8 +337,8 @@ static void winograd_task(const void *arg, ptrdiff_t index, int thread)
 }
 
 /* Whether filtering is the faster way from C channels to K for N maps of OH x OW outputs.  Costs are
- * in vector operations, the factors fitted to what benchmarks/paths.py measured with AVX2; it shows
- * as well where the rule is wrong. */
+ * in vector operations, the factors fitted to what benchmarks/paths.py measured with AVX2, most of it
+ * of tiles of 4x4; it shows as well where the rule is wrong. */
 static int winograd_pays(ptrdiff_t N, ptrdiff_t C, ptrdiff_t K, ptrdiff_t OH, ptrdiff_t OW)
 {
     const winograd_grid g = tiles_of_maps(OH, OW);
@@ -373,8 +373,8 @@ static void plan_winograd(winograd_plan *p, const corr *c)
     p->c = c;
     p->grid = make_winograd_grid(c->N, c->OH, c->OW, WINOGRAD_TASKS, piece_tiles(c->K + in->C));
     p->in = (lane_map){.src = c->src, .C = in->C, .H = in->H, .W = in->W,
-                       .r0 = in->r0, .c0 = in->c0, .side = p->grid.m + 2};
-    p->out = (lane_map){.H = c->OH, .W = c->OW, .side = p->grid.m};
+                       .r0 = in->r0, .c0 = in->c0, .side = p->grid.side + 2};
+    p->out = (lane_map){.H = c->OH, .W = c->OW, .side = p->grid.side};
     set_lane_map(&p->in, &p->grid);
     set_lane_map(&p->out, &p->grid);
     p->vectors = ceil_div(c->K, LANES);

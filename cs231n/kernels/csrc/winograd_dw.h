@@ -4,10 +4,11 @@
  *
  *     dw = G^T [ sum over tiles of (A dout A^T) * (B^T d B) ] G
  *
- * with a tile of dout of 4x4 pixels and a patch d of x of 6x6: 36 multiplications where the direct sum
- * needs 144; or with 3x3 pixels and 5x5, for 25 in place of 81.  For each position the sum is one of dw.h's, over tiles in place of pixels and with
- * channels in place of (channel, i) rows, and its register tile runs it.  A task is a chunk of
- * images and a part of the filters; it transforms all channels of its chunk.
+ * with a 4x4 tile of dout and a 6x6 patch d of x: 36 multiplications where the direct sum needs 144.
+ * With tiles of 3x3 and patches of 5x5 it is 25 in place of 81.  For each position the sum is one of
+ * dw.h's, over tiles in place of pixels and with channels in place of (channel, i) rows, and its
+ * register tile runs it.  A task is a chunk of images and a part of the filters; it transforms all
+ * channels of its chunk.
  */
 
 typedef struct {
@@ -56,9 +57,9 @@ static winograd_dw make_winograd_dw(const dw_plan *direct, int threads)
     const ptrdiff_t chunks = winograd_chunks(s);
     p.grid = make_winograd_grid(s->N, s->OH, s->OW, chunks, WINOGRAD_DEPTH);
     p.in = (lane_map){.src = direct->x, .C = s->C, .H = s->H, .W = s->W,
-                      .r0 = -s->pad, .c0 = -s->pad, .side = p.grid.m + 2};
+                      .r0 = -s->pad, .c0 = -s->pad, .side = p.grid.side + 2};
     p.out = (lane_map){.src = direct->dout, .C = s->F, .H = s->OH, .W = s->OW,
-                       .side = p.grid.m};
+                       .side = p.grid.side};
     set_lane_map(&p.in, &p.grid);
     set_lane_map(&p.out, &p.grid);
     p.rows = s->C | 1;
@@ -87,9 +88,9 @@ static ptrdiff_t winograd_dw_memory(winograd_dw *p, void *base, int threads)
 }
 
 /* A d along one axis. */
-ALWAYS_INLINE void spread_transform(const vec *d, vec *out, const int m)
+ALWAYS_INLINE void spread_transform(const vec *d, vec *out, const int SIDE)
 {
-    if (m == 3) {
+    if (SIDE == 3) {
         const vec e = d[0] + P2 * d[2], o = P1 * d[1];
         out[0] = d[0];
         out[1] = e + o;
@@ -108,42 +109,42 @@ ALWAYS_INLINE void spread_transform(const vec *d, vec *out, const int m)
     out[5] = d[3];
 }
 
-/* G^T p along one axis, for the sums of products p. */
-ALWAYS_INLINE void gather_transform(const vec *p, vec out[3], const int m)
+/* G^T m along one axis. */
+ALWAYS_INLINE void gather_transform(const vec *m, vec out[3], const int SIDE)
 {
-    if (m == 3) {
-        const vec plus = p[1] * (1 / (2 * P2 * (P1 - R1)));
-        const vec minus = p[2] * (-1 / (2 * P2 * (P1 + R1))), r = p[3] * (1 / (R1 * (R2 - P2)));
-        out[0] = p[0] * (1 / (P2 * R1)) + (plus + minus) + r;
+    if (SIDE == 3) {
+        const vec plus = m[1] * (1 / (2 * P2 * (P1 - R1)));
+        const vec minus = m[2] * (-1 / (2 * P2 * (P1 + R1))), r = m[3] * (1 / (R1 * (R2 - P2)));
+        out[0] = m[0] * (1 / (P2 * R1)) + (plus + minus) + r;
         out[1] = P1 * (plus - minus) + R1 * r;
-        out[2] = P2 * (plus + minus) + (R2 * r + p[4]);
+        out[2] = P2 * (plus + minus) + (R2 * r + m[4]);
         return;
     }
     const T np = 1 / (2 * P2 * (P2 - Q2)), nq = 1 / (2 * Q2 * (Q2 - P2));
-    const vec ep = (p[1] + p[2]) * np, op = (p[1] - p[2]) * (P1 * np);
-    const vec eq = (p[3] + p[4]) * nq, oq = (p[3] - p[4]) * (Q1 * nq);
-    out[0] = p[0] * (1 / (P2 * Q2)) + ep + eq;
+    const vec ep = (m[1] + m[2]) * np, op = (m[1] - m[2]) * (P1 * np);
+    const vec eq = (m[3] + m[4]) * nq, oq = (m[3] - m[4]) * (Q1 * nq);
+    out[0] = m[0] * (1 / (P2 * Q2)) + ep + eq;
     out[1] = op + oq;
-    out[2] = P2 * ep + Q2 * eq + p[5];
+    out[2] = P2 * ep + Q2 * eq + m[5];
 }
 
 /* A d A^T of one tile of dout, with rows `row` elements apart; positions of s `stride` apart. */
-ALWAYS_INLINE void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride, const int m)
+ALWAYS_INLINE void winograd_spread(const T *d, ptrdiff_t row, T *s, ptrdiff_t stride, const int SIDE)
 {
     vec half[MOST_OUTPUTS][MOST_POINTS];
-    _Pragma("GCC unroll 4") for (int i = 0; i < m; i++) {
+    _Pragma("GCC unroll 4") for (int i = 0; i < SIDE; i++) {
         vec pixel[MOST_OUTPUTS];
-        _Pragma("GCC unroll 4") for (int j = 0; j < m; j++)
+        _Pragma("GCC unroll 4") for (int j = 0; j < SIDE; j++)
             pixel[j] = load(d + i * row + j * LANES);
-        spread_transform(pixel, half[i], m);
+        spread_transform(pixel, half[i], SIDE);
     }
-    _Pragma("GCC unroll 6") for (int j = 0; j < m + 2; j++) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < SIDE + 2; j++) {
         vec column[MOST_OUTPUTS], out[MOST_POINTS];
-        _Pragma("GCC unroll 4") for (int i = 0; i < m; i++)
+        _Pragma("GCC unroll 4") for (int i = 0; i < SIDE; i++)
             column[i] = half[i][j];
-        spread_transform(column, out, m);
-        _Pragma("GCC unroll 6") for (int i = 0; i < m + 2; i++)
-            store(s + ((m + 2) * i + j) * stride, out[i]);
+        spread_transform(column, out, SIDE);
+        _Pragma("GCC unroll 6") for (int i = 0; i < SIDE + 2; i++)
+            store(s + ((SIDE + 2) * i + j) * stride, out[i]);
     }
 }
 
@@ -157,10 +158,10 @@ static void winograd_dout(const winograd_dw *p, winograd_piece at, ptrdiff_t i, 
     for (ptrdiff_t v = 0; v < width; v += LANES) {
         T *dst = s + i * p->grid.tiles * width + v;
         pack_lanes(out, at, i, block * DW_WIDTH + v, d);
-        add_db(db + v, d, p->grid.m * at.rows * out->width, 1);
+        add_db(db + v, d, p->grid.side * at.rows * out->width, 1);
         for (ptrdiff_t ty = 0; ty < at.rows; ty++)
             for (ptrdiff_t tx = 0; tx < p->grid.TW; tx++, dst += width)
-                WITH_TILE(p->grid.m, winograd_spread, d + lane_map_tile(out, ty, tx),
+                WITH_TILE(p->grid.side, winograd_spread, d + lane_map_tile(out, ty, tx),
                           out->width * LANES, dst, p->ns);
     }
 }
@@ -228,22 +229,23 @@ static vec sum_of_chunks(const winograd_dw *p, const T *m)
     return sum;
 }
 
-/* G^T p G of LANES filters, p the sum of all chunks, as 9 vectors.  Returns zeros, or NaN where one is
+/* G^T m G of LANES filters, the sum of all chunks, as 9 vectors.  Returns zeros, or NaN where one is
  * not finite. */
-ALWAYS_INLINE vec winograd_weights(const winograd_dw *p, const T *sums, T dw[9 * LANES], const int m)
+ALWAYS_INLINE vec winograd_weights(const winograd_dw *p, const T *m, T dw[9 * LANES],
+                                   const int SIDE)
 {
     vec half[MOST_POINTS][3], bad = {0};
-    for (int i = 0; i < m + 2; i++) {
+    for (int i = 0; i < SIDE + 2; i++) {
         vec row[MOST_POINTS];
-        for (int j = 0; j < m + 2; j++)
-            row[j] = sum_of_chunks(p, sums + ((m + 2) * i + j) * p->rows * DW_WIDTH);
-        gather_transform(row, half[i], m);
+        for (int j = 0; j < SIDE + 2; j++)
+            row[j] = sum_of_chunks(p, m + ((SIDE + 2) * i + j) * p->rows * DW_WIDTH);
+        gather_transform(row, half[i], SIDE);
     }
     for (int j = 0; j < 3; j++) {
         vec column[MOST_POINTS], out[3];
-        for (int i = 0; i < m + 2; i++)
+        for (int i = 0; i < SIDE + 2; i++)
             column[i] = half[i][j];
-        gather_transform(column, out, m);
+        gather_transform(column, out, SIDE);
         for (int i = 0; i < 3; i++) {
             store(dw + (3 * i + j) * LANES, out[i]);
             bad += out[i] - out[i];
@@ -263,7 +265,7 @@ static void winograd_dw_reduce(const void *arg, ptrdiff_t block, int thread)
     vec bad = {0};
     for (ptrdiff_t c = 0; c < s->C; c++)
         for (ptrdiff_t v = 0; v < filters; v += LANES) {
-            bad += WITH_TILE(p->grid.m, winograd_weights, p, sums + c * DW_WIDTH + v, taps);
+            bad += WITH_TILE(p->grid.side, winograd_weights, p, sums + c * DW_WIDTH + v, taps);
             T *dw = p->dw.dw + ((f0 + v) * s->C + c) * 9;
             for (ptrdiff_t f = 0; f < MIN(LANES, filters - v); f++)
                 for (int t = 0; t < 9; t++)

@@ -7,7 +7,7 @@
 
 /* How the tiles of all maps are divided into pieces: several images, or a band of one image. */
 typedef struct {
-    ptrdiff_t m, positions;       /* a tile has m x m outputs, its patch so many pixels */
+    ptrdiff_t side, positions;    /* a tile has side x side outputs, its patch so many pixels */
     ptrdiff_t TH, TW;             /* tiles down and across a map */
     ptrdiff_t group, bands, band; /* images; or bands per image, and rows of tiles of the largest */
     ptrdiff_t tiles, all;         /* of a piece: tiles per image, and of all its images */
@@ -27,14 +27,15 @@ static ptrdiff_t odd_lines(ptrdiff_t elements)
     return (ceil_div(elements, line) | 1) * line;
 }
 
-/* Tiles of 4x4 outputs, or of 3x3 where these take fewer multiplications in all: in maps of 3x3, 6x6
- * or 9x9 outputs, which the larger ones run over. */
+/* Tiles of 4x4 outputs, or of 3x3 where these save a tenth of the multiplications in all: in maps of up
+ * to 3x3, of 5x5, 6x6 and 9x9 outputs and in narrow strips, which the larger ones run over. */
 static winograd_grid tiles_of_maps(ptrdiff_t OH, ptrdiff_t OW)
 {
     const ptrdiff_t fours = 36 * ceil_div(OH, 4) * ceil_div(OW, 4);
-    const ptrdiff_t threes = 25 * ceil_div(OH, 3) * ceil_div(OW, 3), m = threes < fours ? 3 : 4;
-    return (winograd_grid){.m = m, .positions = (m + 2) * (m + 2), .TH = ceil_div(OH, m),
-                           .TW = ceil_div(OW, m)};
+    const ptrdiff_t threes = 25 * ceil_div(OH, 3) * ceil_div(OW, 3);
+    const ptrdiff_t side = 10 * threes < 9 * fours ? 3 : 4;
+    return (winograd_grid){.side = side, .positions = (side + 2) * (side + 2),
+                           .TH = ceil_div(OH, side), .TW = ceil_div(OW, side)};
 }
 
 /* For some `tasks` of the same size at least, with pieces of up to `most` tiles unless one row has
@@ -67,7 +68,7 @@ typedef struct {
     const T *src;           /* where it is from, [N][C][H][W] */
     ptrdiff_t C, H, W;
     ptrdiff_t r0, c0, side; /* where the patch of tile (0, 0) starts, which has side x side pixels */
-    ptrdiff_t m;            /* pixels from one patch to the next */
+    ptrdiff_t step;         /* pixels from one patch to the next */
     ptrdiff_t rows, width;
     int banded;             /* whether it holds different rows of a map in turn */
     ptrdiff_t *place;       /* per pixel of these rows of the map: where it lies in the copy */
@@ -75,9 +76,9 @@ typedef struct {
 
 static void set_lane_map(lane_map *m, const winograd_grid *g)
 {
-    m->m = g->m;
-    m->rows = m->m * (g->band - 1) + m->side;
-    m->width = MAX(MAX(m->c0, 0) + m->m * (g->TW - 1) + m->side, MAX(-m->c0, 0) + m->W);
+    m->step = g->side;
+    m->rows = m->step * (g->band - 1) + m->side;
+    m->width = MAX(MAX(m->c0, 0) + m->step * (g->TW - 1) + m->side, MAX(-m->c0, 0) + m->W);
     m->banded = g->bands > 1;
 }
 
@@ -101,7 +102,7 @@ static void fill_places(const lane_map *m)
 /* Where the patch of a tile starts, which is the piece's y-th one down and the x-th across. */
 static ptrdiff_t lane_map_tile(const lane_map *m, ptrdiff_t y, ptrdiff_t x)
 {
-    return (m->m * (y * m->width + x) + MAX(m->c0, 0)) * LANES;
+    return (m->step * (y * m->width + x) + MAX(m->c0, 0)) * LANES;
 }
 
 /* Copy pixels of up to LANES channels to their places; absent channels become zeros.  The channels
@@ -147,7 +148,7 @@ static void lanes_to_planes(const T *src, const ptrdiff_t *place, T *dst, ptrdif
 /* Copy what the patches of a piece see of its image i and LANES channels from c on. */
 static void pack_lanes(const lane_map *m, winograd_piece at, ptrdiff_t i, ptrdiff_t c, T *dst)
 {
-    const ptrdiff_t first = m->r0 + m->m * at.y, rows = m->m * (at.rows - 1) + m->side;
+    const ptrdiff_t first = m->r0 + m->step * at.y, rows = m->step * (at.rows - 1) + m->side;
     const ptrdiff_t begin = MAX(first, 0), end = MIN(first + rows, m->H);
     const ptrdiff_t above = MIN(begin - first, rows), below = MAX(end - first, above);
     const ptrdiff_t row = m->width * LANES, plane = m->H * m->W;
